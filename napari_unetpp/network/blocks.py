@@ -1,0 +1,97 @@
+"""The parts of a node: convolutions, down-sampling and up-sampling, in 2D or 3D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Norm = Literal["batch"] | None
+
+
+@dataclass(frozen=True)
+class LayerKinds:
+    """The layers of one dimensionality, so that 2D and 3D are built by the same rule."""
+
+    convolution: type[nn.Conv2d] | type[nn.Conv3d]
+    transposed: type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]
+    max_pool: type[nn.MaxPool2d] | type[nn.MaxPool3d]
+    batch_norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
+
+
+LAYER_KINDS = {
+    2: LayerKinds(nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d),
+    3: LayerKinds(nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d),
+}
+
+
+class ConvBlock(nn.Sequential):
+    """The convolutions of one node: (3×3 convolution, norm, ReLU, dropout) twice.
+
+    Zhou et al., 2018, section 2, and the authors' Keras code, which has no norm and a dropout of
+    0.5. A convolution that a norm follows has no bias, since the norm would take it out again.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the concatenated skips, and of the node's output.
+    dims : {2, 3}
+        Number of spatial axes.
+    norm : {None, "batch"}
+        Normalisation after each convolution.
+    dropout : float
+        Probability of dropping a value after each ReLU, in [0, 1).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, dims: int, norm: Norm, dropout: float
+    ) -> None:
+        kinds = LAYER_KINDS[dims]
+        layers: list[nn.Module] = []
+        for channels in (in_channels, out_channels):
+            layers.append(
+                kinds.convolution(channels, out_channels, 3, padding=1, bias=norm is None)
+            )
+            if norm == "batch":
+                layers.append(kinds.batch_norm(out_channels))
+            layers.append(nn.ReLU(inplace=True))
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+        super().__init__(*layers)
+
+    def folded(self) -> nn.Sequential:
+        """The same function in evaluation mode, with the batch norms folded into the weights."""
+        layers: list[nn.Module] = []
+        for layer in self:
+            if isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d)):
+                convolution: Any = layers.pop()
+                layers.append(fuse_conv_bn_eval(convolution, layer))
+            elif not isinstance(layer, nn.Dropout):
+                layers.append(layer)
+        return nn.Sequential(*layers)
+
+
+def down_sampling(*, dims: int) -> nn.Module:
+    """Max-pooling by 2; an odd size is rounded up, so that no pixel is lost."""
+    return LAYER_KINDS[dims].max_pool(2, ceil_mode=True)
+
+
+def up_sampling(in_channels: int, out_channels: int, *, dims: int) -> nn.Module:
+    """Transposed 2×2 convolution of stride 2, to the width of the row that it enters."""
+    return LAYER_KINDS[dims].transposed(in_channels, out_channels, 2, stride=2)
+
+
+def head(in_channels: int, classes: int, *, dims: int) -> nn.Module:
+    """1×1 convolution from a node of row 0 to one logit a class."""
+    return LAYER_KINDS[dims].convolution(in_channels, classes, 1)
+
+
+def crop_to(x: Tensor, like: Tensor) -> Tensor:
+    """Cut the far ends of the spatial axes of `x` to the size of `like` (after rounding up)."""
+    if x.shape[2:] == like.shape[2:]:
+        return x
+    for axis, size in enumerate(like.shape[2:], start=2):
+        x = x.narrow(axis, 0, size)
+    return x

@@ -1,0 +1,222 @@
+"""UNet++: the grid of nodes `X[i][j]`, its supervised heads, and its pruned forms."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from napari_unetpp.network.blocks import (
+    LAYER_KINDS,
+    ConvBlock,
+    Norm,
+    crop_to,
+    down_sampling,
+    head,
+    up_sampling,
+)
+
+
+class UNetPlusPlus(nn.Module):
+    """Nested U-Net with deep supervision (Zhou et al., 2018, figure 1).
+
+    Row `i` is the number of down-samplings, column `j` the place along the skip. `X[i][0]` is the
+    encoder; `X[i][j]` takes the up-sampled `X[i+1][j-1]` and all of `X[i][0] … X[i][j-1]`. Head
+    `Lk` reads `X[0][k]` and needs just the nodes with `i + j <= k`, hence it is a network of its
+    own inside every deeper one.
+
+    With the defaults the parameters are those of the authors' slides: pruned to one head,
+    100 961 (L1), 511 105 (L2), 2 204 961 (L3) and 9 041 601 (L4).
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the input.
+    classes : int
+        Logits of each pixel. Classes are independent (sigmoid), as in the paper.
+    widths : sequence of int
+        Channels of the rows, the first at full size. The depth is ``len(widths) - 1``.
+    dims : {2, 3}
+        Number of spatial axes.
+    norm : {None, "batch"}
+        Normalisation after the convolutions. The paper has none.
+    dropout : float
+        Probability of dropout after each ReLU, in [0, 1). The authors' code has 0.5.
+    heads : sequence of int, optional
+        Which heads there are, each from 1 to the depth. By default all of them.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside what is said above.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        classes: int = 1,
+        widths: Sequence[int] = (32, 64, 128, 256, 512),
+        dims: int = 2,
+        *,
+        norm: Norm = None,
+        dropout: float = 0.0,
+        heads: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.classes = classes
+        self.widths = tuple(widths)
+        self.dims = dims
+        self.norm: Norm = norm
+        self.dropout = dropout
+        self.supervised = tuple(range(1, self.depth + 1)) if heads is None else tuple(heads)
+        self._validate()
+
+        self.down = down_sampling(dims=dims)
+        self.nodes = nn.ModuleDict()
+        self.ups = nn.ModuleDict()
+        for i, j in grid(self.depth):
+            if j > 0:
+                self.ups[name(i, j)] = up_sampling(widths[i + 1], widths[i], dims=dims)
+            inputs = (j + 1) * widths[i] if j > 0 else (widths[i - 1] if i > 0 else in_channels)
+            self.nodes[name(i, j)] = ConvBlock(
+                inputs, widths[i], dims=dims, norm=norm, dropout=dropout
+            )
+        self.classifiers = nn.ModuleDict(
+            {f"L{k}": head(widths[0], classes, dims=dims) for k in self.supervised}
+        )
+        self.apply(_initialise)
+
+    @property
+    def depth(self) -> int:
+        """Number of down-samplings of the deepest head."""
+        return len(self.widths) - 1
+
+    def forward(self, x: Tensor, depth: int | None = None) -> list[Tensor]:
+        """Logits of the heads up to `depth`, the shallowest first; see `heads`."""
+        return list(self.heads(x, depth))
+
+    def heads(self, x: Tensor, depth: int | None = None) -> Iterator[Tensor]:
+        """Yield the logits of L1, L2, …, each as soon as it is computed.
+
+        The nodes are computed along the anti-diagonals ``i + j = 0, 1, 2, …``, so a head comes as
+        early as its pruned network alone would give it, and no node is computed twice.
+
+        Parameters
+        ----------
+        x : Tensor
+            Shape ``(b, in_channels, *spatial)``, floating point; any spatial size.
+        depth : int, optional
+            The last head wanted, 1 to `self.depth`. By default the deepest.
+
+        Returns
+        -------
+        iterator of Tensor
+            Logits of shape ``(b, classes, *spatial)``, one tensor a head.
+
+        Raises
+        ------
+        ValueError
+            If `x` has another number of axes or channels, or if there is no head up to `depth`.
+        """
+        depth = self.depth if depth is None else depth
+        if x.ndim != self.dims + 2 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f"The input has shape {tuple(x.shape)}; this network takes (batch, "
+                f"{self.in_channels} channels, {self.dims} spatial axes)."
+            )
+        if not min(self.supervised) <= depth <= self.depth:
+            raise ValueError(
+                f"There is no depth {depth} in this network: choose one of {self.supervised}."
+            )
+        return self._heads(x, depth)
+
+    def _heads(self, x: Tensor, depth: int) -> Iterator[Tensor]:
+        rows: list[list[Tensor]] = []  # rows[i][j] is X[i][j]
+        for diagonal in range(depth + 1):
+            encoded = x if diagonal == 0 else self.down(rows[diagonal - 1][0])
+            rows.append([self.nodes[name(diagonal, 0)](encoded)])
+            for j in range(1, diagonal + 1):
+                i = diagonal - j
+                up = crop_to(self.ups[name(i, j)](rows[i + 1][j - 1]), like=rows[i][0])
+                skips = torch.cat([up, *rows[i]], dim=1)  # (b, (j + 1) * widths[i], *spatial)
+                rows[i].append(self.nodes[name(i, j)](skips))
+            if diagonal in self.supervised:
+                yield self.classifiers[f"L{diagonal}"](rows[0][diagonal])
+
+    def pruned(self, k: int) -> UNetPlusPlus:
+        """A copy with only what head `k` needs: the nodes ``i + j <= k`` and that one head.
+
+        It gives the same logits as head `k` here, in a list of one (Zhou et al., 2018,
+        section 2.2, "fast mode").
+
+        Raises
+        ------
+        ValueError
+            If this network has no head `k`.
+        """
+        if k not in self.supervised:
+            raise ValueError(f"There is no head L{k} to prune to: choose one of {self.supervised}.")
+        small = copy.copy(self)  # shallow: the modules are replaced below, before the deep copy
+        small.widths = self.widths[: k + 1]
+        small.supervised = (k,)
+        kept = {name(i, j) for i, j in grid(k)}
+        small._modules = dict(self._modules)
+        small.nodes = nn.ModuleDict({n: m for n, m in self.nodes.items() if n in kept})
+        small.ups = nn.ModuleDict({n: m for n, m in self.ups.items() if n in kept})
+        small.classifiers = nn.ModuleDict({f"L{k}": self.classifiers[f"L{k}"]})
+        return copy.deepcopy(small)
+
+    def folded(self) -> UNetPlusPlus:
+        """A copy for inference, in evaluation mode, with the batch norms in the weights."""
+        plain = copy.deepcopy(self).eval()
+        for node, block in plain.nodes.items():
+            assert isinstance(block, ConvBlock)
+            plain.nodes[node] = block.folded()
+        plain.norm, plain.dropout = None, 0.0
+        return plain
+
+    def _validate(self) -> None:
+        if self.dims not in LAYER_KINDS:
+            raise ValueError(f"dims is {self.dims}; a network is 2D or 3D: give 2 or 3.")
+        if self.depth < 1 or min(self.widths) < 1:
+            raise ValueError(
+                f"widths is {self.widths}; give two or more positive numbers, the first for the "
+                "full size."
+            )
+        if self.in_channels < 1 or self.classes < 1:
+            raise ValueError(
+                f"in_channels is {self.in_channels} and classes {self.classes}; both must be 1 "
+                "or more."
+            )
+        if self.norm not in (None, "batch"):
+            raise ValueError(f"norm is {self.norm!r}; give None or 'batch'.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; give a probability from 0 to below 1.")
+        if not self.supervised or not set(self.supervised) <= set(range(1, self.depth + 1)):
+            raise ValueError(
+                f"heads is {self.supervised}; give heads from 1 to the depth, {self.depth}."
+            )
+
+
+def grid(depth: int) -> Iterator[tuple[int, int]]:
+    """The places `(i, j)` of the nodes of a network, diagonal by diagonal."""
+    for diagonal in range(depth + 1):
+        for j in range(diagonal + 1):
+            yield diagonal - j, j
+
+
+def name(i: int, j: int) -> str:
+    """The name of node ``X[i][j]`` in the state dictionary."""
+    return f"X_{i}_{j}"
+
+
+def _initialise(module: nn.Module) -> None:
+    """He initialisation, as in the authors' code, with zero biases."""
+    kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    if isinstance(module, kinds):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
