@@ -1,0 +1,178 @@
+"""The models at hand: those that are shipped, and the user's own in the platform's data folder."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+from pydantic import TypeAdapter, ValidationError
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.models.header import SUFFIX, read_spec, write_atomically
+from napari_unetpp.models.spec import ModelName, ModelSpec
+
+if TYPE_CHECKING:
+    from napari_unetpp.models.file import Model  # at run time only when needed: it brings torch
+
+DEFAULT_MODEL = "nuclei"
+FOLDER_VARIABLE = "NAPARI_UNETPP_MODELS"
+"""Environment variable that puts the user's models into another folder."""
+
+_NAME: TypeAdapter[str] = TypeAdapter(ModelName)
+
+
+class Store:
+    """A folder of models under their names, beside the shipped ones, which can't be changed.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Of the user's models; by default in the platform's data folder.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder if folder is not None else _user_folder()
+        self.shipped_folder = Path(str(files("napari_unetpp"))) / "models" / "weights"
+
+    def names(self) -> list[str]:
+        """The names of all models, the shipped ones first."""
+        return [
+            path.name.removesuffix(SUFFIX)
+            for folder in (self.shipped_folder, self.folder)
+            for path in sorted(folder.glob(f"*{SUFFIX}"))
+            if not path.name.startswith(".")
+        ]
+
+    def is_shipped(self, name: str) -> bool:
+        """Whether a model comes with the package."""
+        return (self.shipped_folder / f"{name}{SUFFIX}").is_file()
+
+    def path(self, name: str) -> Path:
+        """The file of a model.
+
+        Raises
+        ------
+        UserError
+            If there is no model of this name.
+        """
+        if name in self.names():
+            folder = self.shipped_folder if self.is_shipped(name) else self.folder
+            return folder / f"{name}{SUFFIX}"
+        raise UserError(
+            f"There is no model {name!r}: choose one of {', '.join(self.names()) or 'none'}, or "
+            "give a .safetensors file."
+        )
+
+    def spec(self, name: str) -> ModelSpec:
+        """What a model says about itself.
+
+        Raises
+        ------
+        UserError
+            If there is no such model or its file is damaged.
+        """
+        return read_spec(self.path(name))
+
+    def load(self, name: str) -> Model:
+        """The model, checked whole.
+
+        Raises
+        ------
+        UserError
+            As `path` and `read_model`.
+        """
+        from napari_unetpp.models.file import read_model
+
+        return read_model(self.path(name))
+
+    def add(self, source: Path, name: str | None = None) -> str:
+        """Take a model file into the store; gives its name there.
+
+        Parameters
+        ----------
+        source : Path
+            A file that napari-unetpp saved.
+        name : str, optional
+            Another name than the one in the file.
+
+        Raises
+        ------
+        UserError
+            If the file is refused (see `read_model`), or the name is taken or can't be one.
+        """
+        from napari_unetpp.models.file import read_model, save_model
+
+        model = read_model(source)
+        if name is None or name == model.spec.name:
+            write_atomically(self._free_path(model.spec.name), source.read_bytes())
+            return model.spec.name
+        path = self._free_path(name)
+        save_model(model.network, model.spec.model_copy(update={"name": name}), path)
+        return name
+
+    def export(self, name: str, target: Path, *, force: bool = False) -> None:
+        """Copy a model to a file to give away.
+
+        Raises
+        ------
+        UserError
+            If there is no such model, the file can't be written, or it exists and `force` is not
+            set.
+        """
+        content = self.path(name).read_bytes()
+        if target.exists() and not force:
+            raise UserError(f"{target} exists and is kept: choose another name or use --force.")
+        write_atomically(target, content)
+
+    def remove(self, name: str) -> None:
+        """Delete one of the user's models for good.
+
+        Raises
+        ------
+        UserError
+            If there is no such model, or it is a shipped one.
+        """
+        path = self.path(name)
+        if self.is_shipped(name):
+            raise UserError(f"{name} comes with napari-unetpp and can't be removed.")
+        try:
+            path.unlink()
+        except OSError as error:
+            raise UserError(f"{path} can't be removed ({error.strerror}).") from error
+
+    def _free_path(self, name: str) -> Path:
+        try:
+            _NAME.validate_python(name)
+        except ValidationError as error:
+            raise UserError(
+                f"{name!r} can't be the name of a model: use letters, digits, spaces and . _ + -, "
+                "80 at the most."
+            ) from error
+        if name in self.names():
+            raise UserError(f"There is a model {name!r} already: give another name (--name).")
+        return self.folder / f"{name}{SUFFIX}"
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """A model by its name in the store, or by its file.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is refused (see `read_model`).
+    """
+    from napari_unetpp.models.file import read_model
+
+    path = Path(name_or_path)
+    if path.suffix == SUFFIX:
+        return read_model(path)
+    return Store().load(str(name_or_path))
+
+
+def _user_folder() -> Path:
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        return Path(folder)
+    return platformdirs.user_data_path("napari-unetpp", appauthor=False) / "models"
