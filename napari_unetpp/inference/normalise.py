@@ -1,0 +1,100 @@
+"""Intensities: grey from colour, and the numbers that the network was trained on.
+
+The limits are found once per plane and then used for every tile, so the numbers are the same
+however the image is tiled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.models.spec import Normalisation
+
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue (ITU-R BT.601)."""
+
+SAMPLED_PIXELS = 1 << 22
+"""Planes with more pixels are sampled evenly for the percentiles, which are then good to 0.1 %."""
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the percentiles of one plane say.
+
+    Attributes
+    ----------
+    low, high : float
+        Intensities that become 0 and 1.
+    inverted : bool
+        Whether the background is bright, so that `high` becomes 0 and `low` becomes 1.
+    """
+
+    low: float
+    high: float
+    inverted: bool
+
+
+def to_grey(rgb: NDArray[Any], weights: tuple[float, ...] = LUMINANCE) -> FloatArray:
+    """One grey channel from the first three channels of ``(..., 3 or 4)``; alpha is ignored."""
+    return rgb[..., :3].astype(np.float32) @ np.asarray(weights, np.float32)
+
+
+def find_limits(plane: NDArray[Any], normalisation: Normalisation) -> Limits:
+    """The limits of one plane or volume of a single channel, any shape and real dtype.
+
+    NaN and infinity are left out. A plane without any contrast gets ``high == low``.
+
+    Raises
+    ------
+    UserError
+        If the plane is complex.
+    """
+    if np.iscomplexobj(plane):
+        raise UserError(
+            "The image is complex; only real images can be segmented: take its magnitude or phase."
+        )
+    values = plane.reshape(-1)[:: max(1, plane.size // SAMPLED_PIXELS)].astype(np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return Limits(0.0, 0.0, False)
+    low, median, high = np.percentile(values, [normalisation.low, 50, normalisation.high])
+    if high <= low:  # e.g. a few bright objects on nothing: the percentiles see just the nothing
+        low, high = values.min(), values.max()
+    bright = median - low > high - median
+    if normalisation.background != "auto":
+        bright = normalisation.background == "bright"
+    return Limits(float(low), float(high), bool(bright))
+
+
+def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
+    """Map intensities to [0, 1], background near 0; NaN and infinity count as background.
+
+    Parameters
+    ----------
+    tile : array
+        Any part of the plane that `limits` was found on; any shape, real dtype.
+    limits : Limits
+        From `find_limits`.
+
+    Returns
+    -------
+    float32 array of the same shape, in [0, 1].
+    """
+    if limits.high <= limits.low:
+        return np.zeros(tile.shape, np.float32)
+    exact = np.result_type(tile.dtype, np.float32)  # 64 bits where 32 would lose the low bits
+    scaled = tile.astype(exact) - exact.type(limits.low)
+    scaled /= exact.type(limits.high - limits.low)
+    scaled = scaled.astype(np.float32, copy=False)
+    if limits.inverted:
+        scaled = 1 - scaled
+    np.nan_to_num(scaled, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    np.clip(scaled, 0, 1, out=scaled)
+    return np.asarray(scaled, np.float32)

@@ -1,0 +1,145 @@
+"""Cut a plane into overlapping tiles, and blend what comes out of them.
+
+Tiles start at multiples of the network's total stride, so that its pooling grids fall on the same
+pixels as without tiles, and neighbours overlap. Where the overlap is twice the halo (the distance
+from which a pixel can still be influenced) the result is that of the whole plane; where it is
+less, what is left is blended. The tiles are of even size rather than of full size with a small
+rest, which computes fewest pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST_OVERLAP = 128
+"""Pixels. The halo of L4 is 92, but the last third of it has next to no influence: see
+`benchmarks/tiling.py`."""
+
+Region = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A piece of a plane.
+
+    Attributes
+    ----------
+    region : (slice, slice)
+        Its rows and columns, with start and stop set.
+    margins : ((int, int), (int, int))
+        For rows and columns: how far it overlaps the neighbour before and after; 0 at the border.
+    """
+
+    region: Region
+    margins: tuple[tuple[int, int], tuple[int, int]]
+
+    def weight(self) -> NDArray[np.float32]:
+        """What each pixel counts, shape ``(y, x)``, in [0, 1]; small near neighbours' sides.
+
+        It rises over the middle half of an overlap: the outer quarter has seen too little of what
+        lies beyond the tile. It is never quite 0, as a neighbour may come later or never.
+        """
+        lengths = [part.stop - part.start for part in self.region]
+        rows, columns = (_ramp(n, *m) for n, m in zip(lengths, self.margins, strict=True))
+        return rows[:, None] * columns
+
+
+def halo(depth: int) -> int:
+    """From how many pixels away a pixel of head `depth` is influenced, at the most.
+
+    Two 3×3 convolutions in each of the nodes on the longest way down and up, whose steps double
+    with each row: 8, 20, 44, 92 pixels for L1 … L4.
+    """
+    return 12 * (1 << (depth - 1)) - 4
+
+
+def overlap_for(depth: int) -> int:
+    """The overlap of tiles of a network run to head `depth`, in pixels."""
+    return min(2 * halo(depth), LARGEST_OVERLAP)
+
+
+def plan_tiles(region: Region, *, tile: int, overlap: int, stride: int) -> list[Tile]:
+    """Cover a region with tiles.
+
+    Parameters
+    ----------
+    region : (slice, slice)
+        Rows and columns to cover, with start and stop set.
+    tile : int
+        The largest side of a tile, in pixels (rounded to a multiple of `stride`).
+    overlap : int
+        The least overlap of neighbours, in pixels.
+    stride : int
+        The total stride of the network: tiles start at multiples of it.
+    """
+    rows, columns = (_spans(part.start, part.stop, tile, overlap, stride) for part in region)
+    return [
+        Tile((slice(top, bottom), slice(left, right)), (vertical, horizontal))
+        for (top, bottom, vertical), (left, right, horizontal) in product(rows, columns)
+    ]
+
+
+def nearest_first(tiles: Sequence[Tile], focus: tuple[float, float] | None) -> list[Tile]:
+    """Order tiles by the distance of their centres from `focus` ``(y, x)``; as they are if None."""
+    if focus is None:
+        return list(tiles)
+
+    def distance(tile: Tile) -> float:
+        centre = [(part.start + part.stop) / 2 for part in tile.region]
+        return math.dist(centre, focus)
+
+    return sorted(tiles, key=distance)
+
+
+def blend(into: NDArray[Any], values: NDArray[np.float32], share: NDArray[np.float32]) -> None:
+    """Mix new values into old ones in place: ``(1 - share) * old + share * new``.
+
+    Parameters
+    ----------
+    into : uint8 or float32 array
+        Shape ``(…, y, x)``; uint8 holds probabilities times 255.
+    values : float32 array
+        The same shape, in [0, 1].
+    share : float32 array
+        Shape ``(y, x)``, in [0, 1]: the tile's weight over all weights so far, its own included.
+    """
+    scale = 255 if into.dtype == np.uint8 else 1
+    mixed = into + share * (values * scale - into)
+    into[...] = np.rint(mixed) if into.dtype == np.uint8 else mixed
+
+
+Span = tuple[int, int, tuple[int, int]]
+
+
+def _spans(start: int, stop: int, tile: int, overlap: int, stride: int) -> list[Span]:
+    """Start, stop and margins of the tiles along one axis, reckoned in strides."""
+    start -= start % stride
+    blocks = -(-(stop - start) // stride)
+    largest = max(tile // stride, 1)
+    if blocks <= largest:
+        return [(start, stop, (0, 0))]
+    shared = min(-(-overlap // stride), largest - 1)  # tiles must get on, however small they are
+    count = -(-(blocks - shared) // (largest - shared))
+    size = -(-(blocks + (count - 1) * shared) // count)
+    starts = [start + n * (blocks - size) // (count - 1) * stride for n in range(count)]
+    ends = [min(s + size * stride, stop) for s in starts]
+    overlaps = [e - s for e, s in zip(ends[:-1], starts[1:], strict=True)]
+    margins = zip([0, *overlaps], [*overlaps, 0], strict=True)
+    return list(zip(starts, ends, margins, strict=True))
+
+
+def _ramp(length: int, before: int, after: int) -> NDArray[np.float32]:
+    """1 inside, falling to nearly 0 over the middle half of the overlap on either side."""
+    position = np.arange(length, dtype=np.float32) + 0.5
+    weight = np.ones(length, np.float32)
+    for distance, margin in ((position, before), (position[::-1], after)):
+        if margin:
+            weight *= np.clip((distance / margin - 0.25) * 2, 1e-3, 1)
+    return weight
