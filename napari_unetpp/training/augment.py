@@ -1,0 +1,123 @@
+"""Patches that look as the next microscope might show them: moved, turned, scaled, relit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_unetpp.training.samples import Sample
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How far a patch may be changed. Zero or one leaves as it is.
+
+    Attributes
+    ----------
+    scale : float
+        Objects become up to this many times larger or smaller: magnifications differ.
+    rotate : bool
+        Any angle, and mirrored: a microscope has no up.
+    gamma : float
+        Exponents from its inverse to it: dyes and cameras differ.
+    contrast, brightness : float
+        Largest change of the factor and of the offset: percentiles depend on the content.
+    noise, blur : float
+        Largest standard deviation of noise (image range 1) and of a Gaussian blur (pixels).
+    shading : float
+        Largest change of intensity from one side of the patch to the other.
+    """
+
+    scale: float = 1.6
+    rotate: bool = True
+    gamma: float = 1.6
+    contrast: float = 0.25
+    brightness: float = 0.1
+    noise: float = 0.06
+    blur: float = 1.5
+    shading: float = 0.3
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A piece of a sample, with the same axes, all float32."""
+
+    image: FloatArray
+    mask: FloatArray
+    weight: FloatArray
+
+
+def draw_patch(
+    sample: Sample, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+) -> Patch:
+    """A random, augmented patch of `size` ``(y, x)``; beyond the border the sample is mirrored."""
+    patch = _move(sample, size, augmentation, rng)
+    return Patch(_relight(patch.image, augmentation, rng), patch.mask, patch.weight)
+
+
+def _move(
+    sample: Sample, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+) -> Patch:
+    scale = augmentation.scale ** rng.uniform(-1, 1)
+    angle = rng.uniform(0, 2 * np.pi) if augmentation.rotate else 0.0
+    mirror = rng.choice([-1.0, 1.0]) if augmentation.rotate else 1.0
+    cosine, sine = np.cos(angle), np.sin(angle)
+    matrix = np.array([[cosine, -sine * mirror], [sine, cosine * mirror]]) / scale
+
+    # Only the window that the patch comes from is touched: samples may be large.
+    half = np.abs(matrix) @ (np.asarray(size) / 2) + 2
+    shape = np.asarray(sample.image.shape[1:])
+    centre = [_centre(n, h, rng) for n, h in zip(shape, half, strict=True)]
+    rows, columns = (
+        _mirrored(np.arange(int(c - h), int(c + h) + 2), n)
+        for c, h, n in zip(centre, half, shape, strict=True)
+    )
+    middle = (np.asarray(size) - 1) / 2
+    start = np.asarray(centre) - [int(c - h) for c, h in zip(centre, half, strict=True)]
+    offset = start - matrix @ middle
+
+    def warp(channels: NDArray[np.generic], order: int) -> FloatArray:
+        window = channels[:, rows[:, None], columns].astype(np.float32)
+        warped = [
+            ndimage.affine_transform(c, matrix, offset, size, order=order, mode="nearest")
+            for c in window
+        ]
+        return np.stack(warped)
+
+    return Patch(warp(sample.image, 1), warp(sample.mask, 0), warp(sample.weight, 0))
+
+
+def _centre(length: int, half: float, rng: np.random.Generator) -> float:
+    """Uniform where the window fits, else the middle, so that little is mirrored."""
+    if length <= 2 * half:
+        return length / 2
+    return float(rng.uniform(half, length - half))
+
+
+def _mirrored(positions: NDArray[np.int_], length: int) -> NDArray[np.int_]:
+    """Fold positions beyond ``[0, length)`` back inside."""
+    period = np.abs(positions) % (2 * length)
+    return np.asarray(np.minimum(period, 2 * length - 1 - period))
+
+
+def _relight(image: FloatArray, augmentation: Augmentation, rng: np.random.Generator) -> FloatArray:
+    image = np.clip(image, 0, 1)
+    image = image ** (augmentation.gamma ** rng.uniform(-1, 1))
+    if augmentation.shading and rng.random() < 0.3:
+        y, x = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in image.shape[1:])
+        slope = rng.uniform(-augmentation.shading, augmentation.shading, 2)
+        image = image * (1 + slope[0] * y[:, None] + slope[1] * x)
+    if augmentation.blur and rng.random() < 0.2:
+        sigma = rng.uniform(0.3, augmentation.blur)
+        image = ndimage.gaussian_filter(image, (0, sigma, sigma))
+    factor = 1 + rng.uniform(-augmentation.contrast, augmentation.contrast)
+    image = image * factor + rng.uniform(-augmentation.brightness, augmentation.brightness)
+    if augmentation.noise and rng.random() < 0.5:
+        sigma = rng.uniform(0, augmentation.noise)
+        image = image + rng.standard_normal(image.shape, np.float32) * sigma
+    return np.clip(image, 0, 1).astype(np.float32)

@@ -1,0 +1,283 @@
+"""Train a network on samples: the one visible training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.inference.devices import (
+    Device,
+    channels_last,
+    memory_format,
+    prepared,
+    tune_allocator,
+)
+from napari_unetpp.network import UNetPlusPlus
+from napari_unetpp.training.augment import Augmentation, draw_patch
+from napari_unetpp.training.checkpoint import load_checkpoint, save_checkpoint
+from napari_unetpp.training.loss import deep_supervision_loss
+from napari_unetpp.training.samples import Sample, draw_probabilities
+from napari_unetpp.training.validate import Scores, validate
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How to train. The defaults are those of the shipped model, tried on its validation set.
+
+    Attributes
+    ----------
+    steps : int
+        Batches at the most. The learning rate falls to 0 at the end of them.
+    minutes : float, optional
+        Time at the most; whichever of the two limits comes first ends the training.
+    patch : (int, int)
+        Rows and columns of a patch; twice the halo of L4, 92 pixels, and a little.
+    batch : int
+        Patches in a step.
+    learning_rate, weight_decay : float
+        Of AdamW; the rate is reached after `warm_up` steps and then follows a cosine.
+    warm_up : int
+        Steps in which the rate rises.
+    averaging : float
+        Decay of the running mean of the weights, which is what is validated and kept.
+    head_weights : tuple of float, optional
+        Weights of the heads in the loss; equal by default, as in the paper.
+    validate_every : int
+        Steps between validations.
+    patience : int
+        Validations without a better score after which the training ends.
+    augmentation : Augmentation
+        How patches are changed.
+    seed : int
+        Of everything random. Step n draws the same patches whether or not a run was resumed.
+    """
+
+    steps: int = 4000
+    minutes: float | None = None
+    patch: tuple[int, int] = (192, 192)
+    batch: int = 6
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warm_up: int = 100
+    averaging: float = 0.998
+    head_weights: tuple[float, ...] | None = None
+    validate_every: int = 250
+    patience: int = 12
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FitEvent:
+    """What happened in one step.
+
+    Attributes
+    ----------
+    step, steps : int
+        Done, and at the most.
+    loss : float
+        Of this batch.
+    seconds : float
+        Since the start, earlier runs counted in.
+    scores : Scores, optional
+        After this step's validation, if there was one.
+    is_best : bool
+        Whether that validation was the best so far.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+    scores: Scores | None = None
+    is_best: bool = False
+
+
+class Fit:
+    """One training run.
+
+    Parameters
+    ----------
+    network : UNetPlusPlus
+        Trained in place; use `best` for the result.
+    train, validation : sequence of Sample
+        Validation is measured with the averaged weights; without any there is no early stopping
+        and the last weights are the best.
+    options : FitOptions
+        How.
+    device : Device
+        Where.
+    checkpoint : Path, optional
+        Where the state is kept after each validation. If the file is there, the run resumes.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to train on, or the checkpoint doesn't fit.
+    """
+
+    def __init__(
+        self,
+        network: UNetPlusPlus,
+        train: Sequence[Sample],
+        validation: Sequence[Sample],
+        options: FitOptions,
+        device: Device,
+        checkpoint: Path | None = None,
+    ) -> None:
+        if not train:
+            raise UserError("There is nothing to train on: give at least one image with labels.")
+        tune_allocator()
+        self.options = options
+        self.device = device
+        self.network = channels_last(network.to(device.kind))
+        self.averaged = AveragedModel(
+            self.network, multi_avg_fn=_mean_with_decay(options.averaging), use_buffers=True
+        )
+        self.best_scores: Scores | None = None
+        self._best = self._averaged_network()
+        self._train = train
+        self._probabilities = draw_probabilities(train)
+        self._validation = validation
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(), options.learning_rate, weight_decay=options.weight_decay
+        )
+        self._checkpoint = checkpoint
+        self._step = 0
+        self._seconds = 0.0
+        self._since_best = 0
+        if checkpoint is not None and checkpoint.is_file():
+            self._resume(load_checkpoint(checkpoint, self._modules, self._optimizer))
+
+    @property
+    def best(self) -> UNetPlusPlus:
+        """The averaged network of the best validation so far (else the latest), on the CPU."""
+        network = self._averaged_network() if self.best_scores is None else self._best
+        return copy.deepcopy(network).cpu().eval()
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[FitEvent]:
+        """Train; yields an event a step. `stop` is asked before each step."""
+        started = time.monotonic() - self._seconds
+        with ThreadPoolExecutor(1) as pool:  # the next batch is drawn while this one is learnt
+            upcoming = pool.submit(self._draw, self._step)
+            while not (stop() or self._is_over()):
+                batch = upcoming.result()
+                upcoming = pool.submit(self._draw, self._step + 1)
+                loss = self._learn(*batch)
+                self._step += 1
+                self._seconds = time.monotonic() - started
+                due = self._step % self.options.validate_every == 0 or self._progress() >= 1
+                yield self._validated(loss) if due else self._event(loss)
+
+    def _learn(self, image: Tensor, mask: Tensor, weight: Tensor) -> float:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.network.train()
+        with self._autocast():
+            heads = self.network(image)
+        weights = self.options.head_weights or (1.0,) * len(heads)
+        loss = deep_supervision_loss(heads, mask, weight, weights)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimizer.step()
+        self.averaged.update_parameters(self.network)
+        return float(loss.detach())
+
+    def _draw(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng([self.options.seed, step])
+        chosen = rng.choice(len(self._train), self.options.batch, p=self._probabilities)
+        patches = [
+            draw_patch(self._train[n], self.options.patch, self.options.augmentation, rng)
+            for n in chosen
+        ]
+        parts = zip(*((p.image, p.mask, p.weight) for p in patches), strict=True)
+        image, mask, weight = (
+            torch.from_numpy(np.stack(part)).to(self.device.kind) for part in parts
+        )
+        return image.to(memory_format=memory_format(self.network.dims)), mask, weight
+
+    def _validated(self, loss: float) -> FitEvent:
+        if not self._validation:
+            return self._event(loss)
+        network = self._averaged_network()
+        scores = validate(prepared(network, self.device), self._validation, self.device)
+        is_best = self.best_scores is None or scores.mean > self.best_scores.mean
+        if is_best:
+            self._best, self.best_scores, self._since_best = network, scores, 0
+        else:
+            self._since_best += 1
+        if self._checkpoint is not None:
+            save_checkpoint(self._checkpoint, self._modules, self._optimizer, self._state())
+        return self._event(loss, scores, is_best)
+
+    def _event(self, loss: float, scores: Scores | None = None, best: bool = False) -> FitEvent:
+        return FitEvent(self._step, self.options.steps, loss, self._seconds, scores, best)
+
+    def _is_over(self) -> bool:
+        return self._progress() >= 1 or self._since_best >= self.options.patience
+
+    def _progress(self) -> float:
+        """From 0 to 1, by steps or by time, whichever is further."""
+        of_time = self._seconds / 60 / self.options.minutes if self.options.minutes else 0.0
+        return max(self._step / self.options.steps, of_time)
+
+    def _learning_rate(self) -> float:
+        rise = min(1.0, (self._step + 1) / self.options.warm_up)
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self._progress())))
+        return self.options.learning_rate * rise * fall
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.device.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.kind, self.device.dtype)
+
+    def _averaged_network(self) -> UNetPlusPlus:
+        module = self.averaged.module
+        assert isinstance(module, UNetPlusPlus)
+        return copy.deepcopy(module)
+
+    @property
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network, "averaged": self.averaged, "best": self._best}
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self._step,
+            "seconds": self._seconds,
+            "since_best": self._since_best,
+            "best_scores": None if self.best_scores is None else self.best_scores.as_dict(),
+        }
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self._step, self._seconds = state["step"], state["seconds"]
+        self._since_best = state["since_best"]
+        self.best_scores = None if state["best_scores"] is None else Scores(**state["best_scores"])
+
+
+def _mean_with_decay(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential mean whose memory grows from one step to `decay`'s: the start is forgotten."""
+
+    @torch.no_grad()
+    def average(means: list[Tensor], latest: list[Tensor], count: Tensor | int) -> None:
+        share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        for mean, new in zip(means, latest, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(new, share)
+            else:
+                mean.copy_(new)
+
+    return average

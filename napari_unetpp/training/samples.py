@@ -1,0 +1,124 @@
+"""Images with their masks, and the patches that a network learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.files import read_image
+from napari_unetpp.inference.axes import Planes
+from napari_unetpp.inference.channels import channels_for
+from napari_unetpp.inference.normalise import LUMINANCE, find_limits, normalise
+from napari_unetpp.models.spec import ModelSpec, Normalisation
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One plane to learn from.
+
+    Attributes
+    ----------
+    image : float32 array
+        Shape ``(c, y, x)``, normalised to [0, 1].
+    mask : uint8 array
+        Shape ``(classes, y, x)``, 0 or 1.
+    weight : float32 array
+        Shape ``(1, y, x)``: what each pixel counts in the loss; 0 where nothing is known.
+    kind : str
+        What the image looks like, such as "grey, dark background". Rare kinds are drawn more
+        often than their share, and validation reports each.
+    """
+
+    image: FloatArray
+    mask: NDArray[np.uint8]
+    weight: FloatArray
+    kind: str
+
+
+def load_samples(
+    pairs: Iterable[tuple[Path, Path]], spec: ModelSpec, *, stains: int = 0, seed: int = 0
+) -> list[Sample]:
+    """Read images and labels, every plane a sample.
+
+    Labels of a model with one class may be instances (all above 0 is the class); with more
+    classes the label is the number of the class, from 1.
+
+    Parameters
+    ----------
+    pairs : iterable of (image file, label file)
+        As `find_pairs` gives them. All are kept in memory, with four bytes a pixel and channel.
+    spec : ModelSpec
+        For which model.
+    stains : int
+        How many further grey versions of a colour image to add, each with a random weight of red,
+        green and blue, so that the model does not depend on the dye.
+    seed : int
+        For those weights.
+
+    Raises
+    ------
+    UserError
+        If a file can't be read, or labels don't have the shape of their image.
+    """
+    rng = np.random.default_rng(seed)
+    samples: list[Sample] = []
+    for image_path, label_path in pairs:
+        image, label = read_image(image_path), read_image(label_path)
+        planes = Planes.of(image.data, image.axes)
+        if label.data.shape != planes.result_shape:
+            raise UserError(
+                f"{label_path.name} has shape {label.data.shape}, but its image needs labels of "
+                f"shape {planes.result_shape}."
+            )
+        greys = [LUMINANCE, *(tuple(rng.dirichlet((2, 3, 1))) for _ in range(stains))]
+        to_mix = greys if planes.is_colour and spec.in_channels == 1 else greys[:1]
+        mixes = [channels_for(planes, spec.in_channels, grey=grey) for grey in to_mix]
+        for index in planes.indices():
+            plane = planes.take(image.data, index)
+            mask = _mask(label.data[planes.result_key(index)], len(spec.classes))
+            samples.extend(_sample(mix(plane), mask, planes.is_colour, spec) for mix in mixes)
+    return samples
+
+
+def draw_probabilities(samples: Sequence[Sample]) -> NDArray[np.float64]:
+    """How likely each sample is drawn: kinds by the root of their number, inside by their size.
+
+    The root is between "as often as they come" (rare kinds are never learnt) and "all kinds
+    alike" (a dozen images are learnt by heart). Inside a kind the root of the pixels is used,
+    between "each image alike" and "each pixel alike".
+    """
+    kinds = np.array([sample.kind for sample in samples])
+    weights = np.sqrt([float(sample.weight.size) for sample in samples])
+    for kind in np.unique(kinds):
+        of_kind = kinds == kind
+        weights[of_kind] *= np.sqrt(of_kind.sum()) / weights[of_kind].sum()
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def _sample(
+    channels: NDArray[Any], mask: NDArray[np.uint8], is_colour: bool, spec: ModelSpec
+) -> Sample:
+    image, inverted = _normalised(channels, spec.normalisation)
+    kind = f"{'colour' if is_colour else 'grey'}, {'bright' if inverted else 'dark'} background"
+    return Sample(image, mask, np.ones((1, *image.shape[1:]), np.float32), kind)
+
+
+def _normalised(channels: NDArray[Any], normalisation: Normalisation) -> tuple[FloatArray, bool]:
+    limits = [find_limits(channel, normalisation) for channel in channels]
+    image = np.stack([normalise(c, k) for c, k in zip(channels, limits, strict=True)])
+    return image, limits[0].inverted
+
+
+def _mask(labels: NDArray[Any], classes: int) -> NDArray[np.uint8]:
+    if classes == 1:
+        return np.asarray(labels > 0, np.uint8)[None]
+    numbers = np.arange(1, classes + 1)[:, None, None]
+    return np.asarray(labels[None] == numbers, np.uint8)
