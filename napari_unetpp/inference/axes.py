@@ -180,6 +180,12 @@ class Planes:
             plane, left = plane[None], "C" + left
         return plane.transpose([left.index(a) for a in "CYX"])
 
+    def result_plane(self, result: NDArray[Any], index: Index) -> NDArray[Any]:
+        """A view of one plane, shape ``(…, y, x)``, of an array of ``(…, *result_shape)``."""
+        view: NDArray[Any] = result[(..., *self.result_key(index))]
+        rows_first = self.axes.index("Y") < self.axes.index("X")
+        return view if rows_first else view.swapaxes(-1, -2)
+
     def result_key(self, index: Index) -> tuple[int | slice, ...]:
         """Where plane `index` stands in an array of `result_shape`; Y and X are whole."""
         places = iter(index)

@@ -55,6 +55,8 @@ def channels_for(
         return lambda plane: to_grey(np.moveaxis(plane, 0, -1), grey)[None]
     if planes.channels == in_channels:
         return lambda plane: plane
+    if planes.is_colour and in_channels == 3:
+        return lambda plane: plane[:3]  # without alpha
     remedy = "choose one of its channels" if in_channels == 1 else "choose another model or image"
     raise UserError(
         f"The image has {planes.channels} channels (axes {planes.axes}) and the model takes "

@@ -81,11 +81,9 @@ def memory_format(dims: int) -> torch.memory_format:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, on any device: on CPU and MPS the words are all that tells."""
-    words = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        sign in words for sign in ("can't allocate memory", "out of memory")
-    )
+    """Whether memory ran out, on any device: on a CPU the words are all that tells."""
+    signs = ("out of memory", "can't allocate memory", "not enough memory")  # GPU, POSIX, Windows
+    return any(sign in str(error) for sign in signs)
 
 
 def release_memory(device: Device) -> None:

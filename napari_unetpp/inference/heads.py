@@ -67,9 +67,7 @@ class Heads:
 
     def plane(self, index: Index) -> NDArray[Any]:
         """A view of one plane, shape ``(head, class, y, x)``; writing to it fills the heads."""
-        rows_first = self.axes.index("Y") < self.axes.index("X")
-        view: NDArray[Any] = self.values[(slice(None), slice(None), *self.planes.result_key(index))]
-        return view if rows_first else view.swapaxes(-1, -2)
+        return self.planes.result_plane(self.values, index)
 
 
 def mask_of(probabilities: NDArray[Any], threshold: float = 0.5) -> NDArray[np.uint8]:

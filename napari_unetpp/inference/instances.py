@@ -33,12 +33,14 @@ def separate(mask: NDArray[Any]) -> NDArray[np.int32]:
         0 is background; instances are numbered from 1, each number in one plane only.
     """
     instances = np.zeros(mask.shape, np.int32)
+    count = 0
     for index in np.ndindex(*mask.shape[:-2]):
         for value in np.unique(mask[index]):
             if value:
                 separated = _separate_plane(mask[index] == value)
                 found = separated > 0
-                instances[index][found] = separated[found] + instances.max()
+                instances[index][found] = separated[found] + count
+                count += int(separated.max())
     return instances
 
 

@@ -6,11 +6,12 @@ however the image is tiled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.filters import threshold_otsu
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models.spec import Normalisation
@@ -20,6 +21,9 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 SAMPLED_PIXELS = 1 << 22
 """Planes with more pixels are sampled evenly for the percentiles, which are then good to 0.1 %."""
+
+LARGEST_GAMMA = 4.0
+"""Nor is any power smaller than its inverse: beyond, noise would be all there is."""
 
 FloatArray = NDArray[np.float32]
 
@@ -34,11 +38,14 @@ class Limits:
         Intensities that become 0 and 1.
     inverted : bool
         Whether the background is bright, so that `high` becomes 0 and `low` becomes 1.
+    gamma : float
+        The power that is taken last.
     """
 
     low: float
     high: float
     inverted: bool
+    gamma: float = 1.0
 
 
 def to_grey(rgb: NDArray[Any], weights: tuple[float, ...] = LUMINANCE) -> FloatArray:
@@ -70,7 +77,10 @@ def find_limits(plane: NDArray[Any], normalisation: Normalisation) -> Limits:
     bright = median - low > high - median
     if normalisation.background != "auto":
         bright = normalisation.background == "bright"
-    return Limits(float(low), float(high), bool(bright))
+    limits = Limits(float(low), float(high), bool(bright))
+    if normalisation.gamma == "none" or high <= low:
+        return limits
+    return replace(limits, gamma=_otsu_gamma(normalise(values, limits)))
 
 
 def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
@@ -92,9 +102,17 @@ def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
     exact = np.result_type(tile.dtype, np.float32)  # 64 bits where 32 would lose the low bits
     scaled = tile.astype(exact) - exact.type(limits.low)
     scaled /= exact.type(limits.high - limits.low)
-    scaled = scaled.astype(np.float32, copy=False)
     if limits.inverted:
         scaled = 1 - scaled
     np.nan_to_num(scaled, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     np.clip(scaled, 0, 1, out=scaled)
-    return np.asarray(scaled, np.float32)
+    scaled = np.asarray(scaled, np.float32)
+    return scaled if limits.gamma == 1 else scaled ** np.float32(limits.gamma)
+
+
+def _otsu_gamma(scaled: FloatArray) -> float:
+    """The power that brings Otsu's threshold to 0.5; planes without two classes get little."""
+    counts, edges = np.histogram(scaled, bins=256, range=(0, 1))
+    centres = (edges[:-1] + edges[1:]) / 2
+    threshold = threshold_otsu(hist=(counts, centres))  # type: ignore[no-untyped-call]
+    return float(np.clip(np.log(0.5) / np.log(threshold), 1 / LARGEST_GAMMA, LARGEST_GAMMA))

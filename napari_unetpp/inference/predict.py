@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,61 +28,21 @@ from napari_unetpp.inference.devices import (
 )
 from napari_unetpp.inference.heads import Heads
 from napari_unetpp.inference.normalise import find_limits, normalise
+from napari_unetpp.inference.options import SMALLEST_TILE, SegmentOptions
 from napari_unetpp.inference.tiles import (
     Region,
     Tile,
     blend,
+    grown,
     nearest_first,
     overlap_for,
     plan_tiles,
 )
 from napari_unetpp.models.file import Model
-from napari_unetpp.models.spec import Normalisation
 from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.network.cost import multiply_adds
 
-TILE = 1152
-"""Default of the largest side of a tile: within a tenth of the best throughput, in 1.3 GB."""
-SMALLEST_TILE = 64
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """How to segment.
-
-    Attributes
-    ----------
-    depth : int, optional
-        The deepest head wanted; by default the model's deepest.
-    device : {"auto", "cuda", "mps", "cpu"}
-        Where; see `choose_device`.
-    tile : int
-        Largest side of a tile in pixels, halved when memory runs out.
-    channel : int, optional
-        Which channel a model of one channel sees; by default the only one, or grey from colour.
-    normalisation : Normalisation, optional
-        In place of the model's own.
-    floats : bool
-        Probabilities as float32 rather than uint8.
-    indices : sequence of Index, optional
-        Which planes, in this order; by default all.
-    region : (slice, slice), optional
-        Which rows and columns, with start and stop set; by default all.
-    focus : (float, float), optional
-        Row and column from which tiles are done outwards.
-    """
-
-    depth: int | None = None
-    device: str = "auto"
-    tile: int = TILE
-    channel: int | None = None
-    normalisation: Normalisation | None = None
-    floats: bool = False
-    indices: Sequence[Index] | None = None
-    region: Region | None = None
-    focus: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,11 +124,13 @@ def segment_tiles(
     *,
     axes: str | None = None,
     options: SegmentOptions | None = None,
+    into: Heads | None = None,
 ) -> tuple[Heads, Iterator[TileEvent]]:
     """As `segment`, step by step: empty heads, and the iterator that fills them.
 
     Closing the iterator, or not asking on, is how to cancel: what was computed stays. The input
-    is checked at once, not at the first step.
+    is checked at once, not at the first step. Heads of an earlier run over the same image, with
+    this depth or more, can be filled further by giving them as `into`.
     """
     options = options or SegmentOptions()
     planes = Planes.of(image, axes)
@@ -190,8 +152,11 @@ def segment_tiles(
         raise UserError(
             "The image is complex; only real images can be segmented: take its magnitude or phase."
         )
+    _check_region(options.region, planes.plane_shape)
     dtype = np.float32 if options.floats else np.uint8
-    heads = Heads.empty(planes, depth=depth, classes=len(spec.classes), dtype=dtype)
+    heads = into or Heads.empty(planes, depth=depth, classes=len(spec.classes), dtype=dtype)
+    if heads.planes != planes or heads.depth < depth or heads.values.shape[1] != len(spec.classes):
+        raise ValueError("`into` holds the heads of another image or model.")
     return heads, _Run(image, model, planes, options, depth, heads).events()
 
 
@@ -232,8 +197,9 @@ class _Run:
                 except RuntimeError as error:  # torch has no narrower class for all devices
                     if not is_out_of_memory(error):
                         raise
-                    self._give_way()
-                    network = prepared(self.model.network, self.device)
+                # Only here, as the error holds on to the tensors of the tile that failed.
+                self._give_way()
+                network = prepared(self.model.network, self.device)
 
     def _plane(
         self,
@@ -243,24 +209,25 @@ class _Run:
         number: int,
         count: int,
     ) -> Iterator[TileEvent]:
-        height, width = self.planes.plane_shape
+        shape = self.planes.plane_shape
+        overlap, stride = overlap_for(self.depth), 2**self.model.spec.depth
+        wanted = self.options.region or (slice(0, shape[0]), slice(0, shape[1]))
         tiles = plan_tiles(
-            self.options.region or (slice(0, height), slice(0, width)),
+            grown(wanted, overlap // 2 + stride, shape),  # its border sees what lies around it
             tile=self.tile,
-            overlap=overlap_for(self.depth),
-            stride=2**self.model.spec.depth,
+            overlap=overlap,
+            stride=stride,
         )
         into = self.heads.plane(index)  # (head, class, y, x)
-        weights = np.zeros((height, width), np.float32) if len(tiles) > 1 else None
+        weights = np.zeros(shape, np.float32) if len(tiles) > 1 else None
         for done, tile in enumerate(nearest_first(tiles, self.options.focus)):
-            share = _share(tile, weights)
-            region = (slice(None), *tile.region)
-            for k, values in enumerate(self._probabilities(network, plane[region]), start=1):
-                blend(into[k - 1][region], values, share)
+            region, inside = tile.part_in(wanted)
+            share = _share(tile, weights)[inside]
+            pixels = plane[(slice(None), *tile.region)]
+            for k, values in enumerate(self._probabilities(network, pixels), start=1):
+                blend(into[k - 1][(slice(None), *region)], values[(slice(None), *inside)], share)
                 part = (done + self.shares[k - 1]) / len(tiles)
-                yield TileEvent(
-                    k, index, tile.region, (number + part) / count, self.device, self.notice
-                )
+                yield TileEvent(k, index, region, (number + part) / count, self.device, self.notice)
 
     def _probabilities(
         self, network: UNetPlusPlus, tile: NDArray[np.float32]
@@ -289,8 +256,9 @@ class _Run:
     def _give_way(self) -> None:
         """Half the tile; on a GPU, when tiles are small already, the CPU."""
         release_memory(self.device)
-        if self.tile // 2 >= SMALLEST_TILE:
-            self.tile //= 2
+        largest = min(self.tile, max(self.planes.plane_shape))
+        if largest // 2 >= SMALLEST_TILE:
+            self.tile = largest // 2
             self.notice = f"Memory ran out on {self.device.label}: tiles of {self.tile} pixels now."
         elif self.device.kind != "cpu":
             self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."
@@ -301,6 +269,16 @@ class _Run:
                 "smaller depth."
             )
         logger.warning(self.notice)
+
+
+def _check_region(region: Region | None, shape: tuple[int, int]) -> None:
+    """Refuse rows and columns that are none, or not all in the plane."""
+    for part, length in zip(region or (), shape, strict=region is not None):
+        if not 0 <= part.start < part.stop <= length:
+            raise UserError(
+                f"The region goes from {part.start} to {part.stop}, but the plane has {length} "
+                "pixels there: choose a part of it."
+            )
 
 
 def _share(tile: Tile, weights: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -15,8 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
-from napari_unetpp.models.header import DIGEST_KEY, SPEC_KEY, parse_spec, write_atomically
+from napari_unetpp.models.header import DIGEST_KEY, SPEC_KEY, parse_spec
 from napari_unetpp.models.spec import ModelSpec
 from napari_unetpp.network import UNetPlusPlus
 
@@ -112,8 +113,7 @@ def read_model(path: Path) -> Model:
 def _network_of(path: Path, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> UNetPlusPlus:
     with torch.device("meta"):  # shapes are compared before any memory is taken
         network = build_network(spec)
-    expected = {key: value.shape for key, value in network.state_dict().items()}
-    if expected != {key: value.shape for key, value in tensors.items()}:
+    if _forms(network.state_dict()) != _forms(tensors):
         raise UserError(
             f"The weights in {path.name} don't fit the network that it describes, so it is not "
             "used: get the file again."
@@ -125,6 +125,11 @@ def _network_of(path: Path, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> U
         )
     network.load_state_dict(floats, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def _forms(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, bool]]:
+    """Shapes, and whether the numbers are real: weights may be of any precision."""
+    return {key: (value.shape, value.is_floating_point()) for key, value in tensors.items()}
 
 
 def _digest(spec_json: str, tensors: Mapping[str, Tensor]) -> str:

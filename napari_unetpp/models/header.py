@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,12 +25,18 @@ def read_spec(path: Path) -> ModelSpec:
     UserError
         If the file is missing, damaged, no model of this project's, or made by a newer version.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path.name} can't be read as a model ({error}).") from error
-    return parse_spec(path, metadata)
+    return parse_spec(path, _read_metadata(path))
+
+
+def read_digest(path: Path) -> str:
+    """The SHA-256 that a model file gives for itself; not checked against the weights.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    return _read_metadata(path).get(DIGEST_KEY, "")
 
 
 def parse_spec(path: Path, metadata: Mapping[str, str]) -> ModelSpec:
@@ -57,35 +61,15 @@ def parse_spec(path: Path, metadata: Mapping[str, str]) -> ModelSpec:
                 f"one reads up to {FORMAT}): update napari-unetpp."
             )
         return ModelSpec.model_validate(raw)
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(
             f"The description inside {path.name} is damaged, so it is not used: get the file again."
         ) from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and move it there, so that `path` is never half written.
-
-    Raises
-    ------
-    UserError
-        If the folder or the file can't be written.
-    """
+def _read_metadata(path: Path) -> Mapping[str, str]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be written ({error.strerror or error}): choose another place or make "
-            "room."
-        ) from error
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path.name} can't be read as a model ({error}).") from error

@@ -33,11 +33,16 @@ class Normalisation(Frozen):
         A bright background is inverted, so that the network sees objects on dark always: a head
         with a small receptive field couldn't tell the two apart. "auto" calls a background bright
         when the plane's median is nearer to the high percentile than to the low one.
+    gamma : {"otsu", "none"}
+        "otsu" bends the intensities so that Otsu's threshold between background and objects
+        becomes 0.5, whatever the dye and the exposure; a head that sees little around a pixel can
+        then go by its intensity.
     """
 
     low: float = Field(default=1.0, ge=0, lt=100)
     high: float = Field(default=99.8, gt=0, le=100)
     background: Literal["auto", "dark", "bright"] = "auto"
+    gamma: Literal["otsu", "none"] = "otsu"
 
     @model_validator(mode="after")
     def _ordered(self) -> Normalisation:

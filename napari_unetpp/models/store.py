@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import platformdirs
 from pydantic import TypeAdapter, ValidationError
 
+from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
-from napari_unetpp.models.header import SUFFIX, read_spec, write_atomically
+from napari_unetpp.models.header import SUFFIX, read_spec
 from napari_unetpp.models.spec import ModelName, ModelSpec
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class Store:
                 f"{name!r} can't be the name of a model: use letters, digits, spaces and . _ + -, "
                 "80 at the most."
             ) from error
-        if name in self.names():
+        # Windows and macOS take "Nuclei" and "nuclei" for one file.
+        if name.casefold() in (taken.casefold() for taken in self.names()):
             raise UserError(f"There is a model {name!r} already: give another name (--name).")
         return self.folder / f"{name}{SUFFIX}"
 

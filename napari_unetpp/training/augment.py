@@ -33,11 +33,11 @@ class Augmentation:
         Largest change of intensity from one side of the patch to the other.
     """
 
-    scale: float = 1.6
+    scale: float = 1.5
     rotate: bool = True
-    gamma: float = 1.6
-    contrast: float = 0.25
-    brightness: float = 0.1
+    gamma: float = 1.3
+    contrast: float = 0.15
+    brightness: float = 0.05
     noise: float = 0.06
     blur: float = 1.5
     shading: float = 0.3

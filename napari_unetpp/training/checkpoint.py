@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn, optim
 
+from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
-from napari_unetpp.models.header import write_atomically
 
 KEY = "napari_unetpp_training"
 

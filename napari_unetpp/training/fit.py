@@ -44,7 +44,7 @@ class FitOptions:
     minutes : float, optional
         Time at the most; whichever of the two limits comes first ends the training.
     patch : (int, int)
-        Rows and columns of a patch; twice the halo of L4, 92 pixels, and a little.
+        Rows and columns of a patch; twice the halo of L4, 94 pixels, and a little.
     batch : int
         Patches in a step.
     learning_rate, weight_decay : float
@@ -78,6 +78,27 @@ class FitOptions:
     patience: int = 12
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises
+        ------
+        UserError
+            If a number is out of range.
+        """
+        positive = ("steps", "batch", "validate_every", "patience")
+        wrong = [name for name in positive if getattr(self, name) <= 0]
+        if self.minutes is not None and self.minutes <= 0:
+            wrong.append("minutes")
+        if min(self.patch) < 1:
+            wrong.append("patch")
+        if wrong:
+            raise UserError(
+                f"{wrong[0]} is {getattr(self, wrong[0])}, but must be above 0: give more."
+            )
+        if not 0 <= self.averaging < 1:
+            raise UserError(f"averaging is {self.averaging}; give 0 or more, and less than 1.")
 
 
 @dataclass(frozen=True)
@@ -121,7 +142,8 @@ class Fit:
     device : Device
         Where.
     checkpoint : Path, optional
-        Where the state is kept after each validation. If the file is there, the run resumes.
+        Where the state is kept, after each `validate_every` steps and at a stop. If the file is
+        there, the run resumes.
 
     Raises
     ------
@@ -140,6 +162,12 @@ class Fit:
     ) -> None:
         if not train:
             raise UserError("There is nothing to train on: give at least one image with labels.")
+        weights = options.head_weights
+        if weights is not None and len(weights) != len(network.supervised):
+            raise UserError(
+                f"There are {len(weights)} head weights for {len(network.supervised)} heads: give "
+                "one for each."
+            )
         tune_allocator()
         self.options = options
         self.device = device
@@ -181,6 +209,7 @@ class Fit:
                 self._seconds = time.monotonic() - started
                 due = self._step % self.options.validate_every == 0 or self._progress() >= 1
                 yield self._validated(loss) if due else self._event(loss)
+        self._keep()  # a stop comes between validations
 
     def _learn(self, image: Tensor, mask: Tensor, weight: Tensor) -> float:
         for group in self._optimizer.param_groups:
@@ -211,18 +240,21 @@ class Fit:
         return image.to(memory_format=memory_format(self.network.dims)), mask, weight
 
     def _validated(self, loss: float) -> FitEvent:
-        if not self._validation:
-            return self._event(loss)
-        network = self._averaged_network()
-        scores = validate(prepared(network, self.device), self._validation, self.device)
-        is_best = self.best_scores is None or scores.mean > self.best_scores.mean
-        if is_best:
-            self._best, self.best_scores, self._since_best = network, scores, 0
-        else:
-            self._since_best += 1
+        scores, is_best = None, False
+        if self._validation:
+            network = self._averaged_network()
+            scores = validate(prepared(network, self.device), self._validation, self.device)
+            is_best = self.best_scores is None or scores.mean > self.best_scores.mean
+            if is_best:
+                self._best, self.best_scores, self._since_best = network, scores, 0
+            else:
+                self._since_best += 1
+        self._keep()
+        return self._event(loss, scores, is_best)
+
+    def _keep(self) -> None:
         if self._checkpoint is not None:
             save_checkpoint(self._checkpoint, self._modules, self._optimizer, self._state())
-        return self._event(loss, scores, is_best)
 
     def _event(self, loss: float, scores: Scores | None = None, best: bool = False) -> FitEvent:
         return FitEvent(self._step, self.options.steps, loss, self._seconds, scores, best)
@@ -236,7 +268,7 @@ class Fit:
         return max(self._step / self.options.steps, of_time)
 
     def _learning_rate(self) -> float:
-        rise = min(1.0, (self._step + 1) / self.options.warm_up)
+        rise = min(1.0, (self._step + 1) / max(1, self.options.warm_up))
         fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self._progress())))
         return self.options.learning_rate * rise * fall
 

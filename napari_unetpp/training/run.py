@@ -44,7 +44,7 @@ class TrainingData:
     labels: Path
     validation_images: Path | None = None
     validation_labels: Path | None = None
-    stains: int = 2
+    stains: int = 1
 
     def load(self, spec: ModelSpec, seed: int) -> tuple[list[Sample], list[Sample]]:
         """The samples to train on and those to validate on, never of the same image.
@@ -135,11 +135,9 @@ def train_model(
             if event.is_best:
                 save()
         yield event
-    if stop():
-        return  # the checkpoint stays, to go on from
-    if fit.best_scores is None:
-        save()
-    checkpoint.unlink(missing_ok=True)
+    save()  # again, in case a kill came between checkpoint and model
+    if not stop():  # else the checkpoint stays, to go on from
+        checkpoint.unlink(missing_ok=True)
 
 
 def _settings(data: TrainingData, options: FitOptions, device: Device) -> dict[str, Any]:

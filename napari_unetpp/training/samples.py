@@ -33,14 +33,17 @@ class Sample:
     weight : float32 array
         Shape ``(1, y, x)``: what each pixel counts in the loss; 0 where nothing is known.
     kind : str
-        What the image looks like, such as "grey, dark background". Rare kinds are drawn more
+        What the image looks like, such as "grey on dark". Rare kinds are drawn more
         often than their share, and validation reports each.
+    copies : int
+        How many samples show this plane, each in another grey: together they count as one.
     """
 
     image: FloatArray
     mask: NDArray[np.uint8]
     weight: FloatArray
     kind: str
+    copies: int = 1
 
 
 def load_samples(
@@ -83,32 +86,36 @@ def load_samples(
         mixes = [channels_for(planes, spec.in_channels, grey=grey) for grey in to_mix]
         for index in planes.indices():
             plane = planes.take(image.data, index)
-            mask = _mask(label.data[planes.result_key(index)], len(spec.classes))
-            samples.extend(_sample(mix(plane), mask, planes.is_colour, spec) for mix in mixes)
+            mask = _mask(planes.result_plane(label.data, index), len(spec.classes))
+            samples.extend(
+                _sample(mix(plane), mask, planes.is_colour, spec, len(mixes)) for mix in mixes
+            )
     return samples
 
 
 def draw_probabilities(samples: Sequence[Sample]) -> NDArray[np.float64]:
-    """How likely each sample is drawn: kinds by the root of their number, inside by their size.
+    """How likely each sample is drawn.
 
-    The root is between "as often as they come" (rare kinds are never learnt) and "all kinds
-    alike" (a dozen images are learnt by heart). Inside a kind the root of the pixels is used,
-    between "each image alike" and "each pixel alike".
+    Kinds are drawn by the root of their foreground pixels: between "each pixel alike", with which
+    a rare kind is never learnt, and "each kind alike", with which a dozen images are learnt by
+    heart. Inside a kind, samples are drawn by the root of their size.
     """
     kinds = np.array([sample.kind for sample in samples])
-    weights = np.sqrt([float(sample.weight.size) for sample in samples])
+    copies = np.array([float(sample.copies) for sample in samples])
+    foreground = np.array([1.0 + np.count_nonzero(sample.mask) for sample in samples]) / copies
+    weights = np.sqrt([float(sample.weight.size) for sample in samples]) / copies
     for kind in np.unique(kinds):
         of_kind = kinds == kind
-        weights[of_kind] *= np.sqrt(of_kind.sum()) / weights[of_kind].sum()
+        weights[of_kind] *= np.sqrt(foreground[of_kind].sum()) / weights[of_kind].sum()
     return np.asarray(weights / weights.sum(), np.float64)
 
 
 def _sample(
-    channels: NDArray[Any], mask: NDArray[np.uint8], is_colour: bool, spec: ModelSpec
+    channels: NDArray[Any], mask: NDArray[np.uint8], is_colour: bool, spec: ModelSpec, copies: int
 ) -> Sample:
     image, inverted = _normalised(channels, spec.normalisation)
-    kind = f"{'colour' if is_colour else 'grey'}, {'bright' if inverted else 'dark'} background"
-    return Sample(image, mask, np.ones((1, *image.shape[1:]), np.float32), kind)
+    kind = "colour" if is_colour else f"grey on {'bright' if inverted else 'dark'}"
+    return Sample(image, mask, np.ones((1, *image.shape[1:]), np.float32), kind, copies)
 
 
 def _normalised(channels: NDArray[Any], normalisation: Normalisation) -> tuple[FloatArray, bool]:

@@ -1,0 +1,56 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from napari_unetpp.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` that takes its place when the block ends without an error.
+
+    A write that is killed or fails leaves `path` as it was, and nothing half written under its
+    name. The folder is made.
+
+    Raises
+    ------
+    UserError
+        If the folder or the file can't be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Not `tempfile`, whose files no one else may read, in a shared folder neither.
+            with temporary.open("x+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be written ({error.strerror or error}): choose another place or make "
+            "room."
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` as `replacing` does.
+
+    Raises
+    ------
+    UserError
+        If the folder or the file can't be written.
+    """
+    with replacing(path) as file:
+        file.write(content)

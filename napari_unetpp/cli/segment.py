@@ -1,0 +1,65 @@
+"""`segment`: images in, masks out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from napari_unetpp.cli.options import DepthOption, DeviceOption, ForceOption, ModelOption, load_for
+from napari_unetpp.models import DEFAULT_MODEL
+
+
+def segment(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT…", help="Images, or folders of images.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the masks; made.")
+    ],
+    *,
+    model: ModelOption = DEFAULT_MODEL,
+    depth: DepthOption = None,
+    heads: Annotated[
+        Literal["all", "deepest", "ensemble"],
+        typer.Option(help="Masks of all heads, of the deepest, or of their mean."),
+    ] = "all",
+    axes: Annotated[
+        str | None, typer.Option(help="Like ZYX or TCYX, where the files don't say it.")
+    ] = None,
+    channel: Annotated[
+        int | None, typer.Option(min=0, help="Which channel, from 0, for a model of one.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(help="Probability from which a pixel belongs to the mask.")
+    ] = 0.5,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Also number the objects, touching ones apart.")
+    ] = False,
+    device: DeviceOption = "auto",
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Largest side of a tile in pixels; less needs less.")
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Segment images, and write the masks of the heads as TIFF.
+
+    Writes DIR/STEM_L1.tif, _L2 … (or _ensemble), and _instances of the deepest head or of the
+    ensemble. Inputs of the same stem get longer names. An image that can't be segmented doesn't
+    stop the others: what failed is listed at the end, and the exit code is 2.
+    """
+    from napari_unetpp.cli.batch import Job, run_batch
+    from napari_unetpp.inference.options import TILE, SegmentOptions
+
+    options = SegmentOptions(depth=depth, device=device, tile=tile or TILE, channel=channel)
+    job = Job(
+        model=load_for(model, options, threshold),
+        options=options,
+        axes=axes,
+        threshold=threshold,
+        heads=heads,
+        instances=instances,
+        force=force,
+    )
+    run_batch(inputs, output, job)

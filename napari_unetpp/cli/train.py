@@ -1,0 +1,138 @@
+"""`train`: folders of images and labels in, a model out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+
+from napari_unetpp.cli.console import progress_bar, say, until_interrupted
+from napari_unetpp.cli.options import DeviceOption, ForceOption, ImagesArgument, LabelsArgument
+from napari_unetpp.errors import UserError
+from napari_unetpp.models import ModelSpec
+
+if TYPE_CHECKING:
+    from napari_unetpp.training.fit import FitEvent, FitOptions
+
+SUFFIX = ".safetensors"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def train(
+    images: ImagesArgument,
+    labels: LabelsArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The model, a .safetensors file.")
+    ],
+    *,
+    validation: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="IMAGES LABELS", help="To choose the best weights on; else a tenth is held out."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the model; else that of the file.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Batches at the most.")] = 4000,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Time at the most.")] = None,
+    patch: Annotated[int, typer.Option(min=32, help="Side of a patch in pixels.")] = 192,
+    batch: Annotated[int, typer.Option(min=1, help="Patches in a step.")] = 6,
+    widths: Annotated[
+        str, typer.Option(help="Channels of the rows of the network; one row more than heads.")
+    ] = "32,64,128,256,512",
+    norm: Annotated[
+        Literal["batch", "none"], typer.Option(help="Normalisation in the network.")
+    ] = "batch",
+    stains: Annotated[
+        int, typer.Option(min=0, help="Random grey versions added of each colour image.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    device: DeviceOption = "auto",
+    half: Annotated[
+        bool, typer.Option("--half", help="Keep the weights in 16 bits: half the file.")
+    ] = False,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Validations without a better score that end the training.")
+    ] = 12,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 250,
+    force: ForceOption = False,
+) -> None:
+    """Train a model of one grey channel and one class; colour is turned to grey.
+
+    IMAGES and LABELS hold files of the same names; labels are masks or instances, 0 is
+    background. Ctrl-C ends the training and keeps the best so far, and the same command goes on
+    from there, also after a crash. The score of each validation is kept beside
+    FILE, in a file that ends in .log.jsonl.
+    """
+    if output.suffix != SUFFIX:
+        raise UserError(f"The model's file is {output.name!r}: give one that ends in {SUFFIX}.")
+    spec = _spec(name or output.stem, widths, norm)
+
+    from napari_unetpp.inference.devices import choose_device
+    from napari_unetpp.training.fit import FitOptions
+    from napari_unetpp.training.run import TrainingData, train_model
+
+    options = FitOptions(
+        steps=steps,
+        minutes=minutes,
+        patch=(patch, patch),
+        batch=batch,
+        patience=patience,
+        validate_every=validate_every,
+        seed=seed,
+    )
+    held_out, held_out_labels = validation or (None, None)
+    data = TrainingData(
+        images=images,
+        labels=labels,
+        validation_images=held_out,
+        validation_labels=held_out_labels,
+        stains=stains,
+    )
+    where = choose_device(device)
+    say(f"Training {spec.name} on {where.label}: {where.reason}")
+    with until_interrupted() as stop:
+        events = train_model(
+            data, spec, options, device=where, output=output, half=half, force=force, stop=stop
+        )
+        last = _follow(events, options)
+        stopped = stop()
+    if stopped:
+        say(f"Stopped; the best so far is in {output}, and the same command goes on from there.")
+        raise typer.Exit(INTERRUPTED)
+    say(f"{spec.name} was trained for {last} steps: it is in {output}.")
+
+
+def _spec(name: str, widths: str, norm: str) -> ModelSpec:
+    fields: dict[str, Any] = {"name": name, "widths": widths.split(",")}
+    try:
+        return ModelSpec(**fields, norm=None if norm == "none" else "batch")
+    except ValidationError as error:
+        first = error.errors()[0]
+        option, value = first["loc"][0], fields[str(first["loc"][0])]
+        wanted = {
+            "name": "begin with a letter or digit, and use letters, digits, spaces and . _ + -",
+            "widths": "give two to nine whole numbers like 32,64,128,256,512",
+        }[str(option)]
+        shown = value if isinstance(value, str) else ",".join(value)
+        raise UserError(f"The {option} {shown!r} can't be used: {wanted}.") from error
+
+
+def _follow(events: Iterator[FitEvent], options: FitOptions) -> int:
+    """Show a training; gives the number of its last step."""
+    step, scores = 0, ""
+    with progress_bar() as bar:
+        task = bar.add_task("Training", total=1.0, note="")
+        for event in events:
+            step = event.step
+            if event.scores is not None:
+                scores = " ".join(f"{head} {iou:.3f}" for head, iou in event.scores.heads.items())
+                best = ", the best so far" if event.is_best else ""
+                say(f"Step {step} at {event.seconds:.0f} s: IoU {scores}{best}.")
+            by_time = event.seconds / 60 / options.minutes if options.minutes else 0.0
+            note = f"{step} of {event.steps} · loss {event.loss:.3f} · {scores}"
+            bar.update(task, completed=max(step / event.steps, by_time), note=note)
+    return step

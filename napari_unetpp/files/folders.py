@@ -1,0 +1,89 @@
+"""Which files there are, which belong together, and what their results are called."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from napari_unetpp.errors import UserError
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp")
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """The image files of a folder, sorted by name; hidden files are left out.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, it can't be read, or no image is in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}: check the name.")
+    try:
+        paths = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )
+    except OSError as error:
+        raise UserError(f"The folder {folder} can't be read ({error.strerror}).") from error
+    if not paths:
+        raise UserError(f"There is no image in {folder}: images end in {', '.join(SUFFIXES)}.")
+    return paths
+
+
+def find_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
+    """Match the images of a folder with the labels of the same name (the ending may differ).
+
+    Raises
+    ------
+    UserError
+        If a folder is missing or empty, or an image has no labels.
+    """
+    of_stem = {path.stem: path for path in image_paths(labels)}
+    pairs = [(path, of_stem.get(path.stem)) for path in image_paths(images)]
+    missing = [image.name for image, label in pairs if label is None]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(pairs)} images have no labels of the same name in {labels}, "
+            f"the first is {missing[0]}: add its labels or take the image away."
+        )
+    return [(image, label) for image, label in pairs if label is not None]
+
+
+def output_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """A name of its own for the results of each file: its stem, or more where stems are the same.
+
+    Files of the same stem are told apart by what comes after the folder that they have in common:
+    `a/cell.tif` and `b/cell.tif` become "a_cell_tif" and "b_cell_tif". Names that differ by case
+    only count as the same, as some file systems can't tell them apart.
+    """
+    same: dict[str, list[Path]] = defaultdict(list)
+    for path in dict.fromkeys(paths):
+        same[path.stem.casefold()].append(path)
+    names: dict[Path, str] = {}
+    taken = set(same)  # a stem is free for the files that have it, and only if there is just one
+    for group in same.values():
+        if len(group) == 1:
+            names[group[0]] = group[0].stem
+            continue
+        parts = [path.absolute().parts for path in group]
+        levels = zip(*(inside[:-1] for inside in parts), strict=False)
+        shared = len(list(takewhile(lambda folders: len(set(folders)) == 1, levels)))
+        for path, inside in zip(group, parts, strict=True):
+            name = _untaken(re.sub(r"[.:/\\]+", "_", "_".join(inside[shared:])), taken)
+            taken.add(name.casefold())
+            names[path] = name
+    return names
+
+
+def _untaken(name: str, taken: set[str]) -> str:
+    number, candidate = 2, name
+    while candidate.casefold() in taken:
+        number, candidate = number + 1, f"{name}_{number}"
+    return candidate

@@ -1,0 +1,58 @@
+"""The axes of the image, guessed, to be corrected, and checked while typing."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QLineEdit, QWidget
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.inference.axes import check_axes
+
+_HELP = "One letter for each axis of the image: T time, Z depth, C channel, Y and X"
+
+
+class AxesEdit(QLineEdit):
+    """A line for an axes string; what is wrong with it turns it red and stands in its tooltip."""
+
+    axes_changed = Signal(str)
+    """Axes that fit, typed by the user."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._shape: tuple[int, ...] = ()
+        self.problem = ""
+        self.setMaxLength(8)
+        self.setFixedWidth(64)
+        self.textChanged.connect(self._check)
+        self.textEdited.connect(self._tell)
+
+    @property
+    def axes(self) -> str:
+        """The axes.
+
+        Raises
+        ------
+        UserError
+            If they don't fit the image.
+        """
+        return check_axes(self.text(), self._shape)
+
+    def show_axes(self, axes: str, shape: tuple[int, ...]) -> None:
+        """Show the axes of an image of this shape."""
+        self._shape = shape
+        self.setText(axes)
+        self._check()
+
+    def _check(self) -> None:
+        try:
+            self.axes  # noqa: B018
+        except UserError as error:
+            self.problem = str(error)
+        else:
+            self.problem = ""
+        self.setStyleSheet("border: 1px solid #ff3c7d;" if self.problem else "")
+        self.setToolTip(self.problem or _HELP)
+
+    def _tell(self) -> None:
+        if not self.problem:
+            self.axes_changed.emit(self.axes)

@@ -1,0 +1,133 @@
+"""What follows from the heads and takes long enough for a thread: instances, uncertain places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from napari.components import ViewerModel
+from napari.qt.threading import create_worker
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer
+
+from napari_unetpp.inference.axes import Index
+from napari_unetpp.inference.heads import disagreement_of, mask_of
+from napari_unetpp.widgets.geometry import go_to
+from napari_unetpp.widgets.results import Results
+
+if TYPE_CHECKING:  # scikit-image is imported in the thread
+    from napari_unetpp.inference.uncertain import Place
+
+WAIT = 200
+"""Milliseconds that the threshold has to rest before instances are separated again."""
+
+
+class Derived(QObject):
+    """Keeps the instances layer up to date, and leads from one uncertain place to the next.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        To move about in.
+    results : Results
+        Where the heads are.
+    parent : QObject, optional
+        As in Qt.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, results: Results, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._results = results
+        self._worker: Any = None
+        self._places: list[Place] = []
+        self._places_of = -1  # the revision of the results that they belong to
+        self._next = 0
+        self._wait = QTimer(self)
+        self._wait.setSingleShot(True)
+        self._wait.setInterval(WAIT)
+        self._wait.timeout.connect(self._separate)
+
+    def refresh(self) -> None:
+        """Separate the instances again, if they are shown."""
+        self._stop()
+        if "instances" in self._results.layers:
+            self._wait.start()
+
+    def go_to_next_place(self) -> None:
+        """Look at the next place where the heads disagree, the most uncertain first."""
+        if self._places_of != self._results.revision:
+            self._places_of = self._results.revision
+            worker = create_worker(_places, self._planes(), _start_thread=False)
+            worker.returned.connect(self._on_places)
+            worker.start()
+        elif self._places:
+            place = self._places[self._next % len(self._places)]
+            self._next += 1
+            index, y, x = place.index, place.y, place.x
+            go_to(self._viewer, self._results.image, self._results.heads.planes, index, y, x)
+            self._viewer.status = (
+                f"Uncertain place {self._next} of {len(self._places)}: "
+                f"disagreement {place.disagreement:.2f}"
+            )
+
+    def close(self) -> None:
+        """Stop what is being computed."""
+        self._stop()
+        self.deleteLater()
+
+    def _planes(self) -> list[tuple[Index, NDArray[Any]]]:
+        return [(index, self._results.plane_values(index)) for index in self._results.computed]
+
+    def _separate(self) -> None:
+        self._stop()
+        worker = create_worker(
+            _instances, self._planes(), self._results.threshold, _start_thread=False
+        )
+        worker.yielded.connect(self._on_instances)
+        self._worker = worker
+        worker.start()
+
+    def _stop(self) -> None:
+        self._wait.stop()
+        if self._worker is not None:
+            self._worker.yielded.disconnect(self._on_instances)
+            self._worker.quit()
+            self._worker = None
+
+    def _on_instances(self, found: tuple[Index, NDArray[Any]]) -> None:
+        self._results.write_plane("instances", *found)
+
+    def _on_places(self, places: list[Place]) -> None:
+        self._places, self._next = places, 0
+        if places:
+            self.go_to_next_place()
+        else:
+            self._viewer.status = "The heads agree everywhere."
+
+
+def _instances(
+    planes: list[tuple[Index, NDArray[Any]]], threshold: float
+) -> Iterator[tuple[Index, NDArray[Any]]]:
+    """Plane by plane, numbered on from one to the next."""
+    from napari_unetpp.inference.instances import separate
+
+    last = 0
+    for index, values in planes:
+        found = separate(mask_of(values[-1], threshold))
+        found[found > 0] += last
+        last = max(last, int(found.max(initial=0)))
+        yield index, found
+
+
+def _places(planes: list[tuple[Index, NDArray[Any]]]) -> list[Place]:
+    from napari_unetpp.inference.uncertain import uncertain_places
+
+    found = [
+        place
+        for index, values in planes
+        for place in uncertain_places(disagreement_of(values), index)
+    ]
+    return sorted(found, key=lambda place: -place.disagreement)

@@ -1,0 +1,196 @@
+"""The dock: it puts the panels together and carries what they say to the session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from napari.utils.notifications import show_error, show_warning
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import QGroupBox, QScrollArea, QVBoxLayout, QWidget
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.models import Store
+from napari_unetpp.widgets.heads_panel import HeadsPanel
+from napari_unetpp.widgets.job import make_job
+from napari_unetpp.widgets.preferences import read_preferences
+from napari_unetpp.widgets.results import Results
+from napari_unetpp.widgets.run import Run
+from napari_unetpp.widgets.segment_panel import SegmentPanel
+from napari_unetpp.widgets.session import Session
+from napari_unetpp.widgets.shortcuts import Shortcuts
+from napari_unetpp.widgets.warm_up import warm_up
+
+
+class SegmentDock(QScrollArea):
+    """UNet++ in napari: segment the chosen image, and look at its heads.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.preferences = read_preferences()
+        self.segment_panel = SegmentPanel(napari_viewer.layers, Store(), self.preferences)
+        self.heads_panel = HeadsPanel(self.preferences.threshold)
+        self.session = Session(napari_viewer, self)
+        self._shortcuts = Shortcuts(napari_viewer, self._actions())
+        self._open = True
+        self._lay_out()
+        self._connect()
+        self._show_heads()
+        warm_up()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is on."""
+        return self.session.run is not None
+
+    @property
+    def results(self) -> Results | None:
+        """What was computed for the chosen image."""
+        return self.session.results_of(self.segment_panel.image)
+
+    def segment(self) -> None:
+        """Do what the panel asks for; what is wrong with it is shown as a notification."""
+        if self.running:
+            return
+        panel = self.segment_panel
+        try:
+            request = panel.request()
+            job = make_job(request, panel.model_box.store, self.viewer.dims)
+        except UserError as error:
+            show_error(str(error))
+            return
+        painted = self.session.start(request.image, job, self.heads_panel.slider.value())
+        if painted:
+            panel.say(f"Kept as you painted it: {', '.join(painted)}.")
+
+    def cancel(self) -> None:
+        """End the run; what is computed stays."""
+        if self.running:
+            self.session.cancel()
+            self.segment_panel.say("Ends after this tile …")
+
+    def next_uncertain(self) -> None:
+        """Go to the next place where the heads disagree."""
+        if derived := self.session.derived_of(self.segment_panel.image):
+            derived.go_to_next_place()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Bind the shortcuts while the dock is on screen."""
+        super().showEvent(event)
+        if self.preferences.shortcuts and self._open:
+            self._shortcuts.bind()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Give the shortcuts back; end the run if the dock is closed rather than moved."""
+        super().hideEvent(event)
+        self._shortcuts.release()
+        QTimer.singleShot(0, self._close_if_removed)
+
+    def _close_if_removed(self) -> None:
+        if self._open and self.window() is self:  # napari takes a closed dock out of its window
+            self._open = False
+            self.session.close()
+            self.segment_panel.image_box.disconnect_layers()
+
+    def _on_run(self, run: Run) -> None:
+        panel = self.segment_panel
+        panel.show_running(True)
+        run.status.connect(panel.show_status)
+        run.notice.connect(show_warning)
+        run.failed.connect(self._on_failed)
+        run.ended.connect(partial(self._on_ended, run))
+
+    def _on_failed(self, error: Exception) -> None:
+        if not isinstance(error, UserError):
+            raise error  # a bug: napari shows it with its traceback
+        show_error(str(error))
+
+    def _on_ended(self, run: Run, complete: bool) -> None:
+        self.segment_panel.show_running(False)
+        if run.last_status is None:
+            self.segment_panel.say("Cancelled." if run.cancelled else "")
+            return
+        status = run.last_status
+        end = "Done" if complete else "Cancelled; what was computed is kept"
+        self.segment_panel.say(f"{end} · {status.seconds:.1f} s · {status.device}", status.reason)
+
+    def _on_toggled(self, key: str, on: bool) -> None:
+        if self.results is None:
+            return
+        if on:
+            self.results.add(key)
+        elif key in self.results.layers:
+            self.results.layers[key].layer.visible = False
+        if key == "instances":
+            self._separate()
+
+    def _on_soloed(self, key: str) -> None:
+        if self.results is not None:
+            self.results.solo(key)
+
+    def _on_threshold(self, threshold: float) -> None:
+        if self.results is not None:
+            self.results.set_threshold(threshold)
+            self._separate()
+
+    def _separate(self) -> None:
+        if derived := self.session.derived_of(self.segment_panel.image):
+            derived.refresh()
+
+    def _on_image(self) -> None:
+        self.session.cancel()
+        if self.results is not None:
+            self.heads_panel.slider.setValue(self.results.threshold)
+        self._show_heads()
+
+    def _show_heads(self) -> None:
+        """Tell the panel what there is and what is visible."""
+        results = self.results
+        heads = self.segment_panel.depth_row.choices if results is None else results.head_keys
+        self.heads_panel.offer_heads(heads)
+        visible = {} if results is None else results.visible
+        self.heads_panel.show_state(visible, [] if results is None else results.available)
+
+    def _actions(self) -> dict[str, Callable[[], None]]:
+        actions: dict[str, Callable[[], None]] = {
+            "Alt-G": self.segment_panel.button.click,
+            "Alt-U": self.next_uncertain,
+        }
+        for number in range(1, 5):
+            actions[f"Alt-{number}"] = partial(self.heads_panel.toggle, f"L{number}")
+            actions[f"Control-Alt-{number}"] = partial(self._on_soloed, f"L{number}")
+        return actions
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        for title, panel in (("Segment", self.segment_panel), ("Heads", self.heads_panel)):
+            group = QGroupBox(title)
+            QVBoxLayout(group).addWidget(panel)
+            column.addWidget(group)
+        column.addStretch()
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(340)
+
+    def _connect(self) -> None:
+        self.segment_panel.segment_clicked.connect(self.segment)
+        self.segment_panel.cancel_clicked.connect(self.cancel)
+        self.segment_panel.image_changed.connect(self._on_image)
+        self.segment_panel.depth_row.changed.connect(self._show_heads)
+        self.session.results_changed.connect(self._show_heads)
+        self.session.run_started.connect(self._on_run)
+        self.heads_panel.toggled.connect(self._on_toggled)
+        self.heads_panel.soloed.connect(self._on_soloed)
+        self.heads_panel.threshold_changed.connect(self._on_threshold)
+        self.heads_panel.next_clicked.connect(self.next_uncertain)

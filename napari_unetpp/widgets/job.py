@@ -1,0 +1,133 @@
+"""From what the panel asks for to what is run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari.components import Dims
+from napari.layers import Image
+
+import napari_unetpp
+from napari_unetpp.inference.axes import ArrayLike, Planes
+from napari_unetpp.inference.heads import Heads
+from napari_unetpp.inference.options import SegmentOptions
+from napari_unetpp.models import Store
+from napari_unetpp.models.header import read_digest
+from napari_unetpp.widgets.geometry import (
+    channel_on_screen,
+    image_data,
+    index_on_screen,
+    region_on_screen,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asks for.
+
+    Attributes
+    ----------
+    image : Image
+        The layer.
+    planes : Planes
+        Its axes, checked.
+    model : str
+        Name in the store.
+    depth : int
+        The deepest head wanted.
+    where : {"view", "plane", "stack"}
+        Which part of the image.
+    device, tile, background
+        As in `SegmentOptions` and `Normalisation`.
+    """
+
+    image: Image
+    planes: Planes
+    model: str
+    depth: int
+    where: str
+    device: str
+    tile: int
+    background: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to run.
+
+    Attributes
+    ----------
+    pixels : array-like
+        The image.
+    axes : str
+        Checked.
+    model : Path
+        The model's file.
+    options : SegmentOptions
+        How.
+    name : str
+        Of the image.
+    provenance : dict
+        For the metadata of the results: enough to run it again.
+    into : Heads, optional
+        Heads of an earlier run with the same provenance, to be filled further.
+    """
+
+    pixels: ArrayLike
+    axes: str
+    model: Path
+    options: SegmentOptions
+    name: str
+    provenance: dict[str, Any]
+    into: Heads | None = None
+
+
+def make_job(request: Request, store: Store, dims: Dims) -> Job:
+    """Resolve a request by what is on screen.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or its file is damaged.
+    """
+    image, planes = request.image, request.planes
+    normalisation = store.spec(request.model).normalisation.model_copy(
+        update={"background": request.background}
+    )
+    path = store.path(request.model)
+    here = index_on_screen(image, dims, planes)
+    rows, columns = region_on_screen(image, dims, planes)
+    indices = [here]
+    if request.where == "stack":  # outwards from here: scrolling finds finished work
+        indices = sorted(planes.indices(), key=lambda index: math.dist(index, here))
+    options = SegmentOptions(
+        depth=request.depth,
+        device=request.device,
+        tile=request.tile,
+        channel=channel_on_screen(image, dims, planes),
+        normalisation=normalisation,
+        indices=indices,
+        region=(rows, columns) if request.where == "view" else None,
+        focus=((rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2),
+    )
+    provenance = {
+        "image": image.name,
+        "axes": planes.axes,
+        "model": request.model,
+        "sha256": read_digest(path),
+        "channel": options.channel,
+        "normalisation": normalisation.model_dump(),
+        "tile": request.tile,
+        "version": napari_unetpp.__version__,
+    }
+    return Job(
+        pixels=image_data(image),
+        axes=planes.axes,
+        model=path,
+        options=options,
+        name=image.name,
+        provenance=provenance,
+    )

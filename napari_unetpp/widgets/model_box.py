@@ -1,0 +1,147 @@
+"""Choose a model; look at it, take one in, give it away, remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QMenu,
+    QMessageBox,
+    QToolButton,
+    QWidget,
+)
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.models import DEFAULT_MODEL, ModelSpec, Store
+
+_FILES = "Models (*.safetensors)"
+
+
+class ModelBox(QWidget):
+    """The models of a store, with a menu for what can be done to the chosen one.
+
+    Parameters
+    ----------
+    store : Store
+        Where the models are.
+    parent : QWidget, optional
+        As in Qt.
+    """
+
+    model_changed = Signal(str)
+    """The name of the model that is chosen now."""
+
+    def __init__(self, store: Store, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.store = store
+        self.names = QComboBox()
+        self.names.setToolTip("The model: what the network has learnt to find")
+        menu = QMenu(self)
+        menu.addAction("Info…", self._show_info)
+        menu.addAction("Import…", self._import)
+        menu.addAction("Export…", self._export)
+        self._remove_action = QAction("Remove…", self)
+        self._remove_action.triggered.connect(self._remove)
+        menu.addAction(self._remove_action)
+        more = QToolButton()
+        more.setText("⋯")
+        more.setToolTip("Info, import, export, remove")
+        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        more.setMenu(menu)
+        more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.names, stretch=1)
+        row.addWidget(more)
+
+        menu.aboutToShow.connect(self._allow_removal)
+        self.names.currentTextChanged.connect(self.model_changed)
+        self.refresh(DEFAULT_MODEL)
+
+    @property
+    def name(self) -> str:
+        """The chosen model; empty if there is none."""
+        return str(self.names.currentText())
+
+    def spec(self) -> ModelSpec:
+        """What the chosen model says about itself.
+
+        Raises
+        ------
+        UserError
+            If there is none, or its file is damaged.
+        """
+        return self.store.spec(self.name)
+
+    def refresh(self, choose: str = "") -> None:
+        """Read the store again, and choose a model."""
+        choose = choose or self.name
+        self.names.blockSignals(True)
+        self.names.clear()
+        self.names.addItems(self.store.names())
+        self.names.setCurrentText(choose)
+        self.names.blockSignals(False)
+        self.model_changed.emit(self.name)
+
+    def _allow_removal(self) -> None:
+        self._remove_action.setEnabled(bool(self.name) and not self.store.is_shipped(self.name))
+
+    def _show_info(self) -> None:
+        try:
+            spec = self.spec()
+        except UserError as error:
+            show_error(str(error))
+            return
+        box = QMessageBox(self)
+        box.setWindowTitle(f"Model {spec.name}")
+        box.setText(model_text(spec))
+        box.open()
+
+    def _import(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import a model", "", _FILES)
+        if path:
+            self._try(lambda: self.refresh(self.store.add(Path(path))))
+
+    def _export(self) -> None:
+        suggested = f"{self.name}.safetensors"
+        path, _ = QFileDialog.getSaveFileName(self, "Export the model", suggested, _FILES)
+        if path:  # the dialog has asked whether an existing file is to be replaced
+            self._try(lambda: self.store.export(self.name, Path(path), force=True))
+
+    def _remove(self) -> None:
+        name = self.name
+        question = f"Remove the model {name} for good?"
+        if QMessageBox.question(self, "Remove", question) == QMessageBox.StandardButton.Yes:
+            self._try(lambda: self.store.remove(name))
+            self.refresh(DEFAULT_MODEL)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except UserError as error:
+            show_error(str(error))
+        else:
+            show_info("Done.")
+
+
+def model_text(spec: ModelSpec) -> str:
+    """A model in a few lines, for a person."""
+    lines = [
+        f"<b>{spec.name}</b>: {spec.description}",
+        f"Finds {', '.join(spec.classes)} in {spec.dims}D images of {spec.in_channels} channel(s).",
+        f"UNet++ with heads L1 to L{spec.depth}, widths {', '.join(map(str, spec.widths))}.",
+    ]
+    if spec.origin or spec.licence:
+        lines.append(f"From {spec.origin or 'unknown data'}; licence {spec.licence or 'unknown'}.")
+    for entry in spec.history:
+        scores = ", ".join(f"{k} {v:.3f}" for k, v in entry.scores.get("heads", {}).items())
+        lines.append(f"{entry.when[:10]}: {entry.action}{f', IoU {scores}' if scores else ''}.")
+    return "<br>".join(lines)

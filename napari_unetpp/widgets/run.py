@@ -1,0 +1,187 @@
+"""One run of the network in a thread of its own, told to the window by signals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import GeneratorWorker, create_worker
+from napari.utils import progress
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.inference.heads import Heads
+from napari_unetpp.widgets.job import Job
+
+if TYPE_CHECKING:  # torch is imported in the thread
+    from napari_unetpp.inference.predict import TileEvent
+    from napari_unetpp.models.file import Model
+
+BAR_EVERY = 250
+"""Milliseconds between updates of the bar in napari's activity dock."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded, and the heads are there to be filled."""
+
+    heads: Heads
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Attributes
+    ----------
+    fraction : float
+        0 to 1.
+    head : int
+        The last that came.
+    plane, planes : int
+        Which plane is being computed, from 1, and how many there are.
+    seconds, remaining : float
+        Since the start, and to the end as it looks.
+    device, reason : str
+        Where, like "CPU, bf16", and why there.
+    """
+
+    fraction: float
+    head: int
+    plane: int
+    planes: int
+    seconds: float
+    remaining: float
+    device: str
+    reason: str
+
+
+class Run(QObject):
+    """A run, from start to `ended`.
+
+    Parameters
+    ----------
+    job : Job
+        What to do.
+    parent : QObject
+        As in Qt.
+    """
+
+    ready = Signal(object)
+    """`Ready`."""
+    tile_done = Signal(object)
+    """`TileEvent`."""
+    status = Signal(object)
+    """`Status`."""
+    notice = Signal(str)
+    """A sentence for the user."""
+    failed = Signal(object)
+    """The exception."""
+    ended = Signal(bool)
+    """The last signal of all; whether the run came to its end."""
+
+    def __init__(self, job: Job, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.job = job
+        self.cancelled = False
+        self.last_status: Status | None = None
+        self._complete = False
+        self._started = time.monotonic()
+        self._planes: dict[Any, int] = {}
+        self._bar = progress(total=1000, desc=f"Segment {job.name}")
+        # napari's bar turns the event loop when it is updated; from within the handling of a tile
+        # it would handle the next tile, and so on into the depth.
+        self._bar_timer = QTimer(self)
+        self._bar_timer.timeout.connect(self._update_bar)
+        self._bar_timer.start(BAR_EVERY)
+        self._worker: GeneratorWorker = create_worker(
+            _work, job, _start_thread=False, _connect={"errored": self._on_error}
+        )
+        self._worker.yielded.connect(self._on_yield)
+        self._worker.returned.connect(self._on_return)
+        self._worker.finished.connect(self._on_finished)
+
+    def start(self) -> None:
+        """Begin."""
+        self._worker.start()
+
+    def cancel(self) -> None:
+        """End after the tile that is being computed; what is there stays."""
+        self.cancelled = True
+        self._close_bar()  # now: with the viewer closed, nobody is left to hear of the end
+        self._worker.quit()
+
+    def _on_yield(self, event: Ready | TileEvent) -> None:
+        if isinstance(event, Ready):
+            self._started = time.monotonic()
+            self.ready.emit(event)
+            return
+        if self.cancelled:
+            return
+        self.tile_done.emit(event)
+        self.last_status = self._status(event)
+        self.status.emit(self.last_status)
+        if event.notice:
+            self.notice.emit(event.notice)
+
+    def _status(self, event: TileEvent) -> Status:
+        self._planes.setdefault(event.index, len(self._planes) + 1)
+        seconds = time.monotonic() - self._started
+        total = len(self.job.options.indices) if self.job.options.indices is not None else 1
+        return Status(
+            event.fraction,
+            event.head,
+            self._planes[event.index],
+            total,
+            seconds,
+            seconds * (1 - event.fraction) / event.fraction,
+            event.device.label,
+            event.device.reason,
+        )
+
+    def _on_return(self, result: object) -> None:
+        self._complete = True
+
+    def _on_error(self, error: Exception) -> None:
+        self.failed.emit(error)
+
+    def _update_bar(self) -> None:
+        if self.last_status is not None:
+            self._bar.update(round(self.last_status.fraction * 1000) - self._bar.n)
+
+    def _close_bar(self) -> None:
+        self._bar_timer.stop()
+        self._bar.close()
+
+    def _on_finished(self) -> None:
+        self._close_bar()
+        self.ended.emit(self._complete and not self.cancelled)
+
+
+def _work(job: Job) -> Iterator[Ready | TileEvent]:
+    from napari_unetpp.inference.predict import segment_tiles
+
+    model = _loaded(job.model, job.model.stat().st_mtime_ns)
+    options = job.options
+    if options.depth is not None and options.depth > model.spec.depth:
+        raise UserError(f"{model.spec.name} has no L{options.depth}: choose another depth.")
+    into = job.into
+    if into is None:  # room for all heads, so that a deeper run can go on in the same layers
+        into = segment_tiles(
+            job.pixels, model, axes=job.axes, options=replace(options, depth=None)
+        )[0]
+    heads, events = segment_tiles(job.pixels, model, axes=job.axes, options=options, into=into)
+    yield Ready(heads)
+    yield from events
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, modified: int) -> Model:
+    """The model of the last run; read again when its file has changed."""
+    from napari_unetpp.models.file import read_model
+
+    return read_model(path)

@@ -1,0 +1,234 @@
+"""The dock's first part: which image, which model, how deep, where; Segment, and how far it is."""
+
+from __future__ import annotations
+
+from napari.components import LayerList
+from napari.layers import Image
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.inference.axes import Planes
+from napari_unetpp.inference.options import SMALLEST_TILE
+from napari_unetpp.models import Store
+from napari_unetpp.widgets.axes_edit import AxesEdit
+from napari_unetpp.widgets.choice_row import ChoiceRow
+from napari_unetpp.widgets.geometry import axes_of, image_data, is_result, remember_axes
+from napari_unetpp.widgets.job import Request
+from napari_unetpp.widgets.layer_box import LayerBox
+from napari_unetpp.widgets.model_box import ModelBox
+from napari_unetpp.widgets.preferences import Preferences
+from napari_unetpp.widgets.run import Status
+
+WHERE = ("view", "plane", "stack")
+_WHERE_TIPS = ("What is on screen", "The plane on screen, whole", "Every plane, this one first")
+BACKGROUNDS = ("auto", "dark", "bright")
+
+
+class SegmentPanel(QWidget):
+    """Ask what to segment and show how far it is.
+
+    Parameters
+    ----------
+    layers : LayerList
+        The viewer's.
+    store : Store
+        The models.
+    preferences : Preferences
+        First values.
+    parent : QWidget, optional
+        As in Qt.
+    """
+
+    segment_clicked = Signal()
+    cancel_clicked = Signal()
+    image_changed = Signal()
+
+    def __init__(
+        self,
+        layers: LayerList,
+        store: Store,
+        preferences: Preferences,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.image_box = LayerBox(layers, Image, lambda layer: not is_result(layer))
+        self.axes_edit = AxesEdit()
+        self.model_box = ModelBox(store)
+        self.depth_row = ChoiceRow(["L1"])
+        self.where_row = ChoiceRow(WHERE, _WHERE_TIPS)
+        self.button = QPushButton("Segment")
+        self.bar = QProgressBar()
+        self.message = QLabel()
+        self.device_box = _combo(("auto", "cpu", "cuda", "mps"), preferences.device)
+        self.tile_box = QSpinBox()
+        self.background_box = _combo(BACKGROUNDS, "auto")
+        self._running = False
+        self._preferred_depth = f"L{preferences.depth}"
+        self._lay_out(preferences)
+
+        self.image_box.layer_changed.connect(self._on_image)
+        self.axes_edit.axes_changed.connect(self._on_axes)
+        self.model_box.model_changed.connect(self._on_model)
+        self.button.clicked.connect(self._on_click)
+
+        self._on_model()
+        self._on_image()
+
+    @property
+    def image(self) -> Image | None:
+        """The chosen image."""
+        layer = self.image_box.layer
+        return layer if isinstance(layer, Image) else None
+
+    def request(self) -> Request:
+        """What the user asks for.
+
+        Raises
+        ------
+        UserError
+            If no image is chosen, or the axes don't fit.
+        """
+        if self.image is None:
+            raise UserError("There is no image to segment: open one, or take File ▸ Open Sample.")
+        return Request(
+            image=self.image,
+            planes=Planes.of(image_data(self.image), self.axes_edit.axes),
+            model=self.model_box.name,
+            depth=int(self.depth_row.value.removeprefix("L")),
+            where=self.where_row.value,
+            device=self.device_box.currentText(),
+            tile=self.tile_box.value(),
+            background=self.background_box.currentText(),
+        )
+
+    def show_running(self, running: bool) -> None:
+        """Turn Segment into Cancel and back."""
+        self._running = running
+        self.button.setEnabled(running or self.image is not None)
+        self.button.setText("Cancel" if running else "Segment")
+        self.bar.setVisible(running)
+        self.bar.setRange(0, 0 if running else 1000)  # busy, until the first tile
+        if running:
+            self.say("Loading the model …")
+
+    def show_status(self, status: Status) -> None:
+        """Show how far a run is."""
+        self.bar.setRange(0, 1000)
+        self.bar.setValue(round(status.fraction * 1000))
+        plane = f" · {status.plane}/{status.planes}" if status.planes > 1 else ""
+        left = f" · {status.remaining:.0f} s left" if status.remaining >= 1 else ""
+        self.say(f"L{status.head}{plane}{left} · {status.device}", status.reason)
+
+    def say(self, sentence: str, tip: str = "") -> None:
+        """Put a sentence under the button."""
+        self.message.setText(sentence)
+        self.message.setToolTip(tip)
+
+    def _lay_out(self, preferences: Preferences) -> None:
+        self.tile_box.setRange(SMALLEST_TILE, 8192)
+        self.tile_box.setSingleStep(64)
+        self.tile_box.setSuffix(" px")
+        self.tile_box.setValue(preferences.tile)
+        self.background_box.setToolTip("auto tells from the median of the plane")
+        self.device_box.setToolTip("auto takes CUDA, then MPS, then the CPU")
+        self.button.setToolTip("Run the network; the heads appear as they are computed")
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.bar.setVisible(False)
+        self.message.setWordWrap(True)
+        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+        image_row = QHBoxLayout()
+        image_row.addWidget(self.image_box, stretch=1)
+        image_row.addWidget(self.axes_edit)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow("Image", image_row)
+        form.addRow("Model", self.model_box)
+        form.addRow("Depth", self.depth_row)
+        form.addRow("Where", self.where_row)
+
+        advanced = QWidget()
+        advanced_form = QFormLayout(advanced)
+        advanced_form.addRow("Device", self.device_box)
+        advanced_form.addRow("Tile", self.tile_box)
+        advanced_form.addRow("Background", self.background_box)
+        collapsible = QCollapsible("Advanced")
+        collapsible.setDuration(0)
+        collapsible.setContent(advanced)
+        collapsible.collapse(animate=False)
+
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(form)
+        column.addWidget(self.button)
+        column.addWidget(self.bar)
+        column.addWidget(self.message)
+        column.addWidget(collapsible)
+
+    def _on_click(self) -> None:
+        (self.cancel_clicked if self._running else self.segment_clicked).emit()
+
+    def _on_model(self) -> None:
+        try:
+            depth = self.model_box.spec().depth
+        except UserError as error:
+            self.say(str(error))
+            return
+        heads = [f"L{k}" for k in range(1, depth + 1)]
+        before = self.depth_row.value if len(self.depth_row.choices) > 1 else self._preferred_depth
+        self.depth_row.set_choices(heads, [f"Run the network to head {head}" for head in heads])
+        if before in heads:
+            self.depth_row.value = before
+
+    def _on_image(self) -> None:
+        image = self.image
+        self.button.setEnabled(self._running or image is not None)
+        if image is None:
+            self.axes_edit.show_axes("", ())
+            self.say("Open an image to begin, or take File ▸ Open Sample ▸ UNet++.")
+        else:
+            try:
+                axes = axes_of(image)
+            except UserError as error:
+                axes = ""
+                self.say(str(error))
+            else:
+                self.say("")
+            self.axes_edit.show_axes(axes, tuple(image_data(image).shape))
+            self._offer_where()
+        self.image_changed.emit()
+
+    def _on_axes(self, axes: str) -> None:
+        assert self.image is not None
+        remember_axes(self.image, axes)
+        self._offer_where()
+
+    def _offer_where(self) -> None:
+        """A stack is offered where there is one."""
+        try:
+            stack = self.request().planes.outer_axes != ""
+        except UserError:
+            return
+        self.where_row.button("stack").setEnabled(stack)
+        if not stack and self.where_row.value == "stack":
+            self.where_row.value = "plane"
+
+
+def _combo(choices: tuple[str, ...], chosen: str) -> QComboBox:
+    box = QComboBox()
+    box.addItems(choices)
+    box.setCurrentText(chosen)
+    return box

@@ -1,0 +1,131 @@
+"""The run that is on, and the results of every image: what the dock shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image
+from qtpy.QtCore import QObject, Signal
+
+from napari_unetpp.widgets.derived import Derived
+from napari_unetpp.widgets.job import Job
+from napari_unetpp.widgets.results import Results
+from napari_unetpp.widgets.run import Ready, Run
+
+
+class Session(QObject):
+    """Runs jobs, one at a time, and keeps their results by image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where the layers go.
+    parent : QObject, optional
+        As in Qt.
+    """
+
+    results_changed = Signal()
+    """Layers came, went, were shown, hidden or painted; or another head was computed."""
+    run_started = Signal(object)
+    """The `Run`."""
+
+    def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.run: Run | None = None
+        self._image: Image | None = None  # of the run
+        self._results: dict[Image, Results] = {}
+        self._derived: dict[Image, Derived] = {}
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def results_of(self, image: Image | None) -> Results | None:
+        """What was computed for an image; None if nothing."""
+        return None if image is None else self._results.get(image)
+
+    def derived_of(self, image: Image | None) -> Derived | None:
+        """What follows from it: instances and uncertain places."""
+        return None if image is None else self._derived.get(image)
+
+    def start(self, image: Image, job: Job, threshold: float) -> list[str]:
+        """Run a job on an image; gives the names of layers that the user painted.
+
+        With the settings of the results there are, these are filled further; else new layers are
+        made. Painted layers are left as they are in either case.
+        """
+        assert self.run is None, "one run at a time"
+        painted: list[str] = []
+        if before := self._results.get(image):
+            painted = before.release_painted()
+            if before.provenance == job.provenance:
+                job = replace(job, into=before.heads)
+        self._image = image
+        image.events.data.connect(self.cancel)
+        image.events.set_data.connect(self.cancel)
+        self.run = Run(job, self)
+        self.run.ready.connect(lambda ready: self._on_ready(ready, threshold))
+        self.run.tile_done.connect(self._on_tile)
+        self.run.ended.connect(self._on_ended)
+        self.run_started.emit(self.run)
+        self.run.start()
+        return painted
+
+    def cancel(self, event: Any = None) -> None:
+        """End the run after the tile that is being computed; what is there stays."""
+        if self.run is not None:
+            self.run.cancel()
+
+    def close(self) -> None:
+        """End the run and let go of the viewer; layers stay."""
+        self.cancel()
+        self.viewer.layers.events.removed.disconnect(self._on_removed)
+        for image in list(self._results):
+            self._drop(image)
+
+    def _on_ready(self, ready: Ready, threshold: float) -> None:
+        assert self.run is not None
+        assert self._image is not None
+        if self.run.cancelled or self.run.job.into is not None:
+            return
+        image = self._image
+        if before := self._results.get(image):
+            before.hide()
+        self._drop(image)
+        results = Results(self.viewer, image, ready.heads, self.run.job.provenance, self)
+        results.threshold = threshold
+        results.layers_changed.connect(self.results_changed)
+        self._results[image] = results
+        self._derived[image] = Derived(self.viewer, results, self)
+
+    def _on_tile(self, event: Any) -> None:
+        assert self._image is not None
+        if results := self._results.get(self._image):
+            results.on_tile(event.head, event.index, event.region)
+            self.results_changed.emit()
+
+    def _on_ended(self) -> None:
+        assert self.run is not None
+        assert self._image is not None
+        image, self._image = self._image, None
+        image.events.data.disconnect(self.cancel)
+        image.events.set_data.disconnect(self.cancel)
+        self.run.deleteLater()
+        self.run = None
+        if derived := self._derived.get(image):
+            derived.refresh()
+        self.results_changed.emit()
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._image:
+            self.cancel()
+        if event.value in self._results:
+            self._drop(event.value)
+            self.results_changed.emit()
+
+    def _drop(self, image: Image) -> None:
+        if derived := self._derived.pop(image, None):
+            derived.close()
+        if results := self._results.pop(image, None):
+            results.close()
+            results.deleteLater()

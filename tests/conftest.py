@@ -1,0 +1,60 @@
+"""Small things that many tests need: a tiny model, and a store that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from napari_unetpp.models import ModelSpec, Store
+
+settings.register_profile("house", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("house")
+
+WIDTHS = (4, 6, 8, 8)
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Gives a saved, untrained model called "tiny", with the spec's fields as arguments."""
+    import torch
+
+    from napari_unetpp.models.file import build_network, save_model
+
+    def make(**fields: Any) -> Any:
+        spec = ModelSpec(**{"name": "tiny", "widths": WIDTHS, **fields})
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = build_network(spec)
+            for module in network.modules():
+                if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)):
+                    torch.nn.init.uniform_(module.running_mean, -0.3, 0.3)
+                    torch.nn.init.uniform_(module.running_var, 0.7, 1.5)
+        path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+        return save_model(network.eval().requires_grad_(False), spec, path)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_model: Callable[..., Any]) -> Any:
+    """A model of one grey channel with the heads L1 to L3."""
+    return make_model()
+
+
+@pytest.fixture
+def tiny_store(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, tiny_model: Any) -> Store:
+    """The user's store, in a folder of the test's own, with the model "tiny"."""
+    from napari_unetpp.models.file import save_model
+
+    monkeypatch.setenv("NAPARI_UNETPP_MODELS", str(tmp_path / "models"))
+    save_model(tiny_model.network, tiny_model.spec, tmp_path / "models" / "tiny.safetensors")
+    return Store()
+
+
+@pytest.fixture
+def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU computes in 32 bits, whether or not it has bf16: for comparisons to the last bit."""
+    monkeypatch.setattr("napari_unetpp.inference.devices._cpu_has_bf16", lambda: False)

@@ -1,0 +1,486 @@
+"""The dock, through the buttons that a user presses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils import progress
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QThreadPool, QTimer
+
+from napari_unetpp.inference.options import SegmentOptions
+from napari_unetpp.inference.predict import segment
+from napari_unetpp.models import Store
+from napari_unetpp.widgets import SegmentDock
+from napari_unetpp.widgets.geometry import METADATA_KEY
+
+SHAPE = (48, 68)
+LONG = (60, 96, 131)
+"""A stack that is not done before it can be cancelled."""
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., Any]) -> Any:
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer: Any, tiny_store: Store) -> SegmentDock:
+    _, dock = viewer.window.add_plugin_dock_widget("napari-unetpp", "UNet++")
+    dock.segment_panel.model_box.names.setCurrentText("tiny")
+    return dock
+
+
+@pytest.fixture
+def finish(qtbot: Any, dock: SegmentDock) -> Callable[[], None]:
+    """Wait until no run is on and every layer shows what it should."""
+
+    def wait() -> None:
+        qtbot.waitUntil(lambda: not dock.running, timeout=30_000)
+        results = dock.results
+        qtbot.waitUntil(lambda: results is None or results.idle, timeout=10_000)
+
+    return wait
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> Any:
+    return np.random.default_rng(seed).integers(0, 4000, shape, np.uint16)
+
+
+def press_segment(dock: SegmentDock) -> None:
+    assert dock.segment_panel.button.text() == "Segment"
+    dock.segment_panel.button.click()
+
+
+def last_message() -> str:
+    return str(notification_manager.records[-1].message)
+
+
+def layer_of(dock: SegmentDock, key: str) -> Any:
+    assert dock.results is not None
+    return dock.results.layers[key].layer
+
+
+def test_segment_shows_the_masks_that_python_gives(viewer, dock, finish, tiny_model):
+    image = viewer.add_image(noise(SHAPE), name="cells")
+    press_segment(dock)
+    assert dock.segment_panel.button.text() == "Cancel"
+    finish()
+    assert [layer.name for layer in viewer.layers] == [
+        "cells",
+        "cells · L1",
+        "cells · L2",
+        "cells · L3",
+    ]
+    expected = segment(image.data, tiny_model).masks()
+    for number, mask in enumerate(expected):
+        np.testing.assert_array_equal(viewer.layers[number + 1].data, mask)
+    assert dock.segment_panel.button.text() == "Segment"
+    assert "Done" in dock.segment_panel.message.text()
+    assert "CPU" in dock.segment_panel.message.text()
+
+
+def test_results_stand_where_their_image_stands(viewer, dock, finish):
+    image = viewer.add_image(
+        noise((3, *SHAPE)),
+        scale=(2, 0.5, 0.25),
+        translate=(7, 8, 9),
+        rotate=30,
+        shear=[0.1, 0, 0.2],
+        units=("µm", "µm", "µm"),
+        axis_labels=("z", "y", "x"),
+    )
+    press_segment(dock)
+    finish()
+    mask = layer_of(dock, "L3")
+    np.testing.assert_allclose(mask.scale, image.scale)
+    np.testing.assert_allclose(mask.affine.affine_matrix, image.affine.affine_matrix)
+    corner = (2, 40, 60)
+    np.testing.assert_allclose(mask.data_to_world(corner), image.data_to_world(corner))
+    assert mask.units == image.units
+    assert mask.axis_labels == image.axis_labels
+
+
+def test_results_of_an_image_with_channels_lack_that_axis(viewer, dock, finish, tiny_model):
+    data = noise((2, *SHAPE))
+    viewer.add_image(data, scale=(1, 3, 0.5), translate=(0, 5, 6))
+    dock.segment_panel.axes_edit.setText("CYX")
+    viewer.dims.set_current_step(0, 1)
+    press_segment(dock)
+    finish()
+    mask = layer_of(dock, "L1")
+    np.testing.assert_allclose(mask.scale, (3, 0.5))
+    np.testing.assert_allclose(mask.translate, (5, 6))
+    expected = segment(data[1], tiny_model).masks()[0]
+    np.testing.assert_array_equal(mask.data, expected)
+
+
+def test_an_rgb_image_is_segmented_as_grey(viewer, dock, finish):
+    viewer.add_image(np.random.default_rng(1).integers(0, 255, (*SHAPE, 3), np.uint8), rgb=True)
+    assert dock.segment_panel.axes_edit.text() == "YXC"
+    press_segment(dock)
+    finish()
+    assert layer_of(dock, "L3").data.shape == SHAPE
+
+
+def test_provenance_is_enough_to_run_it_again(viewer, dock, finish, tiny_model):
+    image = viewer.add_image(noise(SHAPE), name="cells")
+    dock.segment_panel.background_box.setCurrentText("bright")
+    press_segment(dock)
+    finish()
+    made = layer_of(dock, "L2").metadata[METADATA_KEY]
+    assert made["image"] == "cells"
+    assert made["model"] == "tiny"
+    assert made["sha256"] == tiny_model.digest
+    assert made["shows"] == "L2"
+    options = SegmentOptions(
+        channel=made["channel"],
+        tile=made["tile"],
+        normalisation=tiny_model.spec.normalisation.model_copy(update=made["normalisation"]),
+    )
+    again = segment(image.data, tiny_model, axes=made["axes"], options=options)
+    np.testing.assert_array_equal(layer_of(dock, "L2").data, again.masks(made["threshold"])[1])
+
+
+def test_depth_limits_the_heads_and_a_deeper_run_goes_on_in_the_same_layers(viewer, dock, finish):
+    viewer.add_image(noise(SHAPE), name="cells")
+    dock.segment_panel.depth_row.button("L1").click()
+    press_segment(dock)
+    finish()
+    assert [layer.name for layer in viewer.layers] == ["cells", "cells · L1"]
+    first = layer_of(dock, "L1")
+    dock.segment_panel.depth_row.button("L3").click()
+    press_segment(dock)
+    finish()
+    assert [layer.name for layer in viewer.layers][1:] == [f"cells · L{k}" for k in (1, 2, 3)]
+    assert layer_of(dock, "L1") is first
+
+
+def test_where_plane_fills_the_plane_on_screen_only(viewer, dock, finish):
+    viewer.add_image(noise((4, *SHAPE)))
+    viewer.dims.set_current_step(0, 2)
+    dock.segment_panel.where_row.button("plane").click()
+    press_segment(dock)
+    finish()
+    assert dock.results.computed.keys() == {(2,)}
+    filled = layer_of(dock, "L1").data.any(axis=(1, 2))
+    assert filled.tolist() == [False, False, True, False]
+
+
+def test_where_stack_goes_outward_from_the_plane_on_screen(viewer, dock, finish):
+    viewer.add_image(noise((5, *SHAPE)))
+    viewer.dims.set_current_step(0, 3)
+    dock.segment_panel.where_row.button("stack").click()
+    press_segment(dock)
+    finish()
+    order = [index[0] for index in dock.results.computed]
+    assert order[0] == 3
+    assert sorted(order) == [0, 1, 2, 3, 4]
+    distances = [abs(plane - 3) for plane in order]
+    assert distances == sorted(distances)
+
+
+def test_where_view_fills_what_is_on_screen(viewer, dock, finish):
+    image = viewer.add_image(noise((96, 131)))
+    image.corner_pixels = np.array([[32, 48], [63, 95]])
+    dock.segment_panel.where_row.button("view").click()
+    press_segment(dock)
+    finish()
+    probabilities = dock.results.heads.probabilities[0]
+    assert probabilities[32:64, 48:96].all()
+    assert not probabilities[64:, :].any()
+    assert not probabilities[:, 96:].any()
+
+
+def test_cancel_half_way_keeps_what_is_there(qtbot, viewer, dock, finish):
+    viewer.add_image(noise(LONG))
+    dock.segment_panel.where_row.button("stack").click()
+    press_segment(dock)
+    qtbot.waitUntil(lambda: dock.results is not None and len(dock.results.computed) >= 2)
+    dock.segment_panel.button.click()
+    finish()
+    done = len(dock.results.computed)
+    assert 2 <= done < LONG[0]
+    assert "ancelled" in dock.segment_panel.message.text()
+    assert layer_of(dock, "L1").data.any()
+    assert dock.segment_panel.button.text() == "Segment"
+
+
+def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock):
+    viewer.add_image(noise(LONG))
+    press_segment(dock)
+    qtbot.waitUntil(lambda: dock.results is not None)
+    assert QThreadPool.globalInstance().activeThreadCount() > 0
+    viewer.close()
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=10_000)
+    assert not list(progress._all_instances)
+
+
+def test_closing_the_dock_ends_the_run_and_gives_the_keys_back(qtbot, viewer, dock):
+    viewer.add_image(noise(LONG))
+    press_segment(dock)
+    qtbot.waitUntil(lambda: dock.results is not None)
+    run = dock.session.run
+    with qtbot.waitSignal(run.ended, timeout=10_000):
+        viewer.window.remove_dock_widget(dock)
+    assert not viewer.keymap
+    dock.close()
+    dock.deleteLater()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda viewer, image: viewer.layers.remove(image),
+        lambda viewer, image: setattr(image, "data", noise(LONG, 5)),
+    ],
+    ids=["removed", "changed"],
+)
+def test_a_run_ends_when_its_image_is(qtbot, viewer, dock, change):
+    image = viewer.add_image(noise(LONG))
+    press_segment(dock)
+    qtbot.waitUntil(lambda: dock.results is not None)
+    run = dock.session.run
+    with qtbot.waitSignal(run.ended, timeout=10_000) as ended:
+        change(viewer, image)
+    assert ended.args == [False]
+    assert not dock.running
+
+
+def test_choosing_another_image_ends_the_run(qtbot, viewer, dock):
+    first = viewer.add_image(noise(SHAPE), name="first")
+    second = viewer.add_image(noise(LONG), name="second")
+    dock.segment_panel.image_box.layer = second
+    dock.segment_panel.where_row.button("stack").click()
+    press_segment(dock)
+    qtbot.waitUntil(lambda: dock.results is not None)
+    run = dock.session.run
+    with qtbot.waitSignal(run.ended, timeout=10_000) as ended:
+        dock.segment_panel.image_box.layer = first
+    assert ended.args == [False]
+
+
+def test_a_deleted_result_comes_back_when_it_is_ticked(qtbot, viewer, dock, finish):
+    viewer.add_image(noise(SHAPE))
+    press_segment(dock)
+    finish()
+    before = layer_of(dock, "L2").data.copy()
+    viewer.layers.remove(layer_of(dock, "L2"))
+    assert not dock.heads_panel.boxes["L2"].isChecked()
+    dock.heads_panel.boxes["L2"].click()
+    finish()
+    np.testing.assert_array_equal(layer_of(dock, "L2").data, before)
+
+
+@pytest.mark.parametrize("by", ["brush", "script"])
+def test_a_painted_layer_survives_the_next_run(viewer, dock, finish, by):
+    viewer.add_image(noise(SHAPE), name="cells")
+    press_segment(dock)
+    finish()
+    painted = layer_of(dock, "L2")
+    if by == "brush":
+        painted.selected_label = 7
+        painted.paint((10, 12), 7)
+    else:
+        painted.data[10, 12] = 7
+    kept = painted.data.copy()
+    press_segment(dock)
+    finish()
+    np.testing.assert_array_equal(painted.data, kept)
+    assert layer_of(dock, "L2") is not painted
+    assert layer_of(dock, "L2").name != painted.name
+    assert 7 not in layer_of(dock, "L2").data
+    assert painted in viewer.layers
+
+
+def test_painting_during_a_run_survives_it(qtbot, viewer, dock, finish):
+    viewer.add_image(noise((12, *SHAPE)))
+    press_segment(dock)
+    qtbot.waitUntil(lambda: dock.results is not None and "L1" in dock.results.layers)
+    painted = layer_of(dock, "L1")
+    painted.paint((0, 20, 20), 5)
+    kept = painted.data.copy()
+    finish()
+    np.testing.assert_array_equal(painted.data, kept)
+
+
+def test_the_threshold_is_live_and_computes_nothing_again(viewer, dock, finish, monkeypatch):
+    viewer.add_image(noise(SHAPE))
+    press_segment(dock)
+    finish()
+    monkeypatch.setattr("napari_unetpp.inference.predict.segment_tiles", None)
+    heads = dock.results.heads
+    painted = layer_of(dock, "L1")
+    painted.paint((3, 4), 9)
+    kept = painted.data.copy()
+    for threshold in (0.2, 0.8):
+        dock.heads_panel.slider.setValue(threshold)
+        finish()
+        np.testing.assert_array_equal(layer_of(dock, "L3").data, heads.masks(threshold)[2])
+        assert layer_of(dock, "L3").metadata[METADATA_KEY]["threshold"] == threshold
+    np.testing.assert_array_equal(painted.data, kept)
+
+
+def test_boxes_and_layers_agree_on_what_is_visible(viewer, dock, finish):
+    viewer.add_image(noise(SHAPE))
+    press_segment(dock)
+    finish()
+    boxes = dock.heads_panel.boxes
+    boxes["L1"].click()
+    assert not layer_of(dock, "L1").visible
+    layer_of(dock, "L2").visible = False
+    assert not boxes["L2"].isChecked()
+    dock.heads_panel.soloed.emit("L2")
+    assert [layer_of(dock, f"L{k}").visible for k in (1, 2, 3)] == [False, True, False]
+    dock.heads_panel.soloed.emit("L2")
+    assert all(layer_of(dock, f"L{k}").visible for k in (1, 2, 3))
+
+
+def test_ensemble_and_disagreement_are_those_of_the_heads(viewer, dock, finish):
+    viewer.add_image(noise((3, *SHAPE)))
+    press_segment(dock)
+    finish()
+    for key in ("ensemble", "disagreement"):
+        dock.heads_panel.boxes[key].click()
+    finish()
+    heads = dock.results.heads
+    np.testing.assert_array_equal(layer_of(dock, "disagreement").data, heads.disagreement())
+    np.testing.assert_array_equal(layer_of(dock, "ensemble").data, heads.ensemble()[0] >= 127.5)
+
+
+def test_instances_follow_the_threshold(qtbot, viewer, dock, finish):
+    viewer.add_image(noise((2, *SHAPE)))
+    press_segment(dock)
+    finish()
+    deepest = dock.results.heads.probabilities[-1]
+    dock.heads_panel.slider.setValue(float(np.quantile(deepest, 0.4)) / 255)
+    dock.heads_panel.boxes["instances"].click()
+
+    def covers(threshold: float) -> bool:
+        mask = deepest >= threshold * 255
+        instances = layer_of(dock, "instances").data
+        return instances.any() and not instances[~mask].any() and instances.max() > 1
+
+    qtbot.waitUntil(lambda: covers(dock.heads_panel.slider.value()), timeout=5000)
+    dock.heads_panel.slider.setValue(float(np.quantile(deepest, 0.7)) / 255)
+    qtbot.waitUntil(lambda: covers(dock.heads_panel.slider.value()), timeout=5000)
+
+
+def test_next_uncertain_goes_to_where_the_heads_disagree(qtbot, viewer, dock, finish):
+    viewer.add_image(noise((3, 96, 131)))
+    press_segment(dock)
+    finish()
+    values = dock.results.heads.values
+    values[:] = 128
+    values[0, 0, 2, 64:80, 96:112] = 0
+    values[-1, 0, 2, 64:80, 96:112] = 255
+    dock.heads_panel.next_button.click()
+    qtbot.waitUntil(lambda: viewer.dims.current_step[0] == 2, timeout=5000)
+    camera = getattr(viewer, "scene", viewer).camera
+    np.testing.assert_allclose(camera.center[-2:], (72, 104), atol=8)
+
+
+@pytest.mark.parametrize(
+    ("axes", "word"), [("ZYX", "3 axes"), ("YY", "twice"), ("QX", "unknown"), ("", "lack")]
+)
+def test_axes_that_do_not_fit_are_told_in_one_sentence(viewer, dock, axes, word):
+    viewer.add_image(noise(SHAPE))
+    dock.segment_panel.axes_edit.setText(axes)
+    assert word in dock.segment_panel.axes_edit.toolTip()
+    press_segment(dock)
+    assert word in last_message()
+    assert not dock.running
+
+
+def test_axes_are_remembered_with_the_layer(qtbot, viewer, dock):
+    viewer.window.show()
+    first = viewer.add_image(noise((3, *SHAPE)))
+    edit = dock.segment_panel.axes_edit
+    assert edit.text() == "ZYX"
+    edit.clear()
+    qtbot.keyClicks(edit, "TYX")
+    second = viewer.add_image(noise(SHAPE))
+    dock.segment_panel.image_box.layer = second
+    assert edit.text() == "YX"
+    dock.segment_panel.image_box.layer = first
+    assert edit.text() == "TYX"
+
+
+def test_without_an_image_segment_is_off_and_says_what_to_do(viewer, dock):
+    assert not dock.segment_panel.button.isEnabled()
+    assert "Open" in dock.segment_panel.message.text()
+
+
+def test_a_model_that_vanished_is_told_in_one_sentence(viewer, dock, tiny_store):
+    viewer.add_image(noise(SHAPE))
+    tiny_store.remove("tiny")
+    press_segment(dock)
+    assert "no model 'tiny'" in last_message()
+
+
+def test_a_complex_image_is_refused_in_one_sentence(qtbot, viewer, dock, finish):
+    layer = viewer.add_image(noise(SHAPE))
+    layer._data = np.zeros(SHAPE, np.complex64)
+    press_segment(dock)
+    finish()
+    assert "complex" in last_message()
+
+
+def test_the_image_box_follows_the_layer_list(viewer, dock):
+    box = dock.segment_panel.image_box
+    first = viewer.add_image(noise(SHAPE), name="first")
+    viewer.add_labels(np.zeros(SHAPE, int), name="labels")
+    viewer.add_image(noise(SHAPE), name="second")
+    assert [box.itemText(n) for n in range(box.count())] == ["first", "second"]
+    assert box.layer is first
+    first.name = "renamed"
+    assert box.itemText(0) == "renamed"
+    viewer.layers.remove(first)
+    assert box.layer.name == "second"
+
+
+def test_shortcuts_are_free_in_napari_and_given_back(viewer, dock, finish):
+    from app_model.types import KeyBinding
+    from napari.settings import get_settings
+
+    viewer.window.show()
+    taken = {str(key) for keys in get_settings().shortcuts.shortcuts.values() for key in keys}
+    bound = dock._shortcuts.bound
+    assert "Alt-1" in bound
+    as_napari = {
+        str(KeyBinding.from_str(key.replace("-", "+").replace("Control", "Ctrl"))) for key in bound
+    }
+    assert not taken & as_napari
+    viewer.add_image(noise(SHAPE))
+    press_segment(dock)
+    finish()
+    for binding, action in list(viewer.keymap.items()):
+        if str(binding) == "Alt+1":
+            action(viewer)
+    assert not layer_of(dock, "L1").visible
+    dock.hide()
+    assert not viewer.keymap
+
+
+def test_the_window_answers_while_a_run_is_on(qtbot, viewer, dock, finish):
+    """No turn of the event loop keeps the GUI thread busy for 100 ms.
+
+    The thread's own time is counted, as a shared machine may stop it for others at any moment.
+    """
+    import time
+
+    viewer.add_image(noise((8, 256, 311)))
+    press_segment(dock)  # once before: what napari builds for new layers is not the run's
+    finish()
+    beats = [time.thread_time()]
+    timer = QTimer()
+    timer.timeout.connect(lambda: beats.append(time.thread_time()))
+    timer.start(5)
+    press_segment(dock)
+    finish()
+    timer.stop()
+    assert len(beats) > 10
+    assert np.diff(beats).max() < 0.1
