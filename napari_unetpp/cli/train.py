@@ -36,6 +36,12 @@ def train(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the model; else that of the file.")] = None,
+    finds: Annotated[
+        str, typer.Option(metavar="CLASS", help="What the mask shows, like nucleus.")
+    ] = "foreground",
+    description: Annotated[str, typer.Option(help="What the model is for.")] = "",
+    origin: Annotated[str, typer.Option(help="Where the training images come from.")] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "",
     steps: Annotated[int, typer.Option(min=1, help="Batches at the most.")] = 4000,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Time at the most.")] = None,
     patch: Annotated[int, typer.Option(min=32, help="Side of a patch in pixels.")] = 192,
@@ -69,7 +75,14 @@ def train(
     """
     if output.suffix != SUFFIX:
         raise UserError(f"The model's file is {output.name!r}: give one that ends in {SUFFIX}.")
-    spec = _spec(name or output.stem, widths, norm)
+    spec = _spec(name or output.stem, widths, norm).model_copy(
+        update={
+            "classes": (finds,),
+            "description": description,
+            "origin": origin,
+            "licence": licence,
+        }
+    )
 
     from napari_unetpp.inference.devices import choose_device
     from napari_unetpp.training.fit import FitOptions

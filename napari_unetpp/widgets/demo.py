@@ -16,6 +16,8 @@ from napari_unetpp.widgets.geometry import METADATA_KEY
 from napari_unetpp.widgets.samples import sample_path
 
 SAMPLE = "nuclei"
+WINDOW = (1400, 900)
+"""Width and height in pixels: of the screenshot, too."""
 
 
 def run_demo(output: Path | None, screenshot: Path | None) -> None:
@@ -34,8 +36,9 @@ def run_demo(output: Path | None, screenshot: Path | None) -> None:
         If the run failed, or something can't be written.
     """
     viewer = Viewer(title="napari-unetpp demo")
-    viewer.open_sample(PLUGIN, SAMPLE)
+    viewer.window.resize(*WINDOW)
     dock = open_dock(viewer)
+    viewer.open_sample(PLUGIN, SAMPLE)  # after the dock, so that it fits what is left of the window
     problems: list[str] = []
 
     def finish(complete: bool) -> None:

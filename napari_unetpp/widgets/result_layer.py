@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ class ResultLayer:
     ) -> None:
         self.key = key
         self.painted = False
-        self.stale = False  # filled since napari last drew it
+        self.stale = False  # what is on screen was filled since napari last drew it
+        self.drawn = 0.0  # when that was, as time.perf_counter() counts
         dtype = np.int32 if key == "instances" else np.uint8
         self._written = np.zeros(shape, dtype)
         common = {"name": name, "metadata": metadata, **place}
@@ -91,7 +93,6 @@ class ResultLayer:
             return False
         self.layer.data[block] = values
         self._written[block] = values
-        self.stale = True
         return True
 
     def check_painted(self) -> bool:
@@ -100,10 +101,11 @@ class ResultLayer:
         self.painted = self.painted or not self._as_written(everything)
         return self.painted
 
-    def draw(self) -> None:
-        """Let napari draw what was written since the last time."""
+    def draw(self, *, thumbnail: bool) -> None:
+        """Let napari draw what was written since the last time, in the layer list too or not."""
         self.stale = False
-        self.layer.refresh(thumbnail=False, extent=False, highlight=False)
+        self.drawn = time.perf_counter()
+        self.layer.refresh(thumbnail=thumbnail, extent=False, highlight=False)
 
     def _as_written(self, block: Blocks) -> bool:
         return bool(np.array_equal(self.layer.data[block], self._written[block]))

@@ -65,7 +65,6 @@ class Results(QObject):
         self.layers: dict[str, ResultLayer] = {}
         self.revision = 0  # counts what was computed
         self._queue: dict[Index, dict[tuple[str, Any], Region]] = {}
-        self._drawn = 0.0
         self._timer = QTimer(self)
         self._timer.setInterval(15)
         self._timer.timeout.connect(self._work)
@@ -74,7 +73,8 @@ class Results(QObject):
     @property
     def idle(self) -> bool:
         """Whether every layer shows what it should."""
-        return not self._queue and not any(r.stale for r in self.layers.values())
+        waiting = (made.stale and made.layer.visible for made in self.layers.values())
+        return not self._queue and not any(waiting)
 
     @property
     def head_keys(self) -> list[str]:
@@ -161,7 +161,7 @@ class Results(QObject):
     def write_plane(self, key: str, index: Index, values: NDArray[Any]) -> None:
         """Fill a plane ``(y, x)`` of a layer that is made elsewhere, like the instances."""
         if key in self.layers:
-            self._write(key, self.heads.planes.result_key(index), values)
+            self._write(key, index, self.heads.planes.result_key(index), values)
 
     def plane_values(self, index: Index) -> NDArray[Any]:
         """The computed heads of a plane, shape ``(head, class, y, x)``."""
@@ -212,7 +212,7 @@ class Results(QObject):
     def _work(self) -> None:
         """Fill for as long as the budget lasts, then draw what is on screen."""
         started = time.perf_counter()
-        here = index_on_screen(self.image, self.viewer.dims, self.heads.planes)
+        here = self._here()
         while self._queue and time.perf_counter() - started < BUDGET:
             index = here if here in self._queue else next(iter(self._queue))
             blocks = self._queue[index]
@@ -221,9 +221,7 @@ class Results(QObject):
                 continue
             (key, _), region = blocks.popitem()
             self._fill(key, index, region)
-        if not self._queue or started - self._drawn > DRAW_EVERY:
-            self._draw()
-            self._drawn = time.perf_counter()
+        self._draw(final=not self._queue)
         if self.idle:
             self._timer.stop()
 
@@ -232,23 +230,31 @@ class Results(QObject):
         block = list(self.heads.planes.result_key(index))
         axes = self.heads.axes
         block[axes.index("Y")], block[axes.index("X")] = region
-        self._write(key, tuple(block), self._made(key, values, self.computed[index]))
+        self._write(key, index, tuple(block), self._made(key, values, self.computed[index]))
 
-    def _write(self, key: str, block: tuple[int | slice, ...], values: NDArray[Any]) -> None:
+    def _write(
+        self, key: str, index: Index, block: tuple[int | slice, ...], values: NDArray[Any]
+    ) -> None:
         axes = self.heads.axes
         if axes.index("Y") > axes.index("X"):
             values = values.T
         if not self.layers[key].write(block, values):
             self._release(key)  # painted: a new layer takes the rest
             self.add(key)
+        elif self.viewer.dims.ndisplay == 3 or index == self._here():
+            self.layers[key].stale = True  # other planes are read when the slider comes to them
         self._timer.start()
 
-    def _draw(self) -> None:
-        for result in self.layers.values():
-            if result.stale and result.layer.visible:
-                result.draw()
-                return  # one in a turn, so that no turn is long
-            result.stale = False
+    def _draw(self, *, final: bool) -> None:
+        """Draw the layer that waits longest; one in a turn, so that no turn is long."""
+        waiting = [made for made in self.layers.values() if made.stale and made.layer.visible]
+        if waiting:
+            next_up = min(waiting, key=lambda made: made.drawn)
+            if final or time.perf_counter() - next_up.drawn > DRAW_EVERY:
+                next_up.draw(thumbnail=final)
+
+    def _here(self) -> Index:
+        return index_on_screen(self.image, self.viewer.dims, self.heads.planes)
 
     def _made(self, key: str, values: NDArray[Any], depth: int) -> NDArray[Any]:
         """What a layer shows for values ``(head, class, y, x)``, of which `depth` are computed."""

@@ -165,7 +165,7 @@ class SegmentPanel(QWidget):
         advanced_form.addRow("Device", self.device_box)
         advanced_form.addRow("Tile", self.tile_box)
         advanced_form.addRow("Background", self.background_box)
-        collapsible = QCollapsible("Advanced")
+        collapsible = QCollapsible("Advanced", expandedIcon="▾", collapsedIcon="▸")
         collapsible.setDuration(0)
         collapsible.setContent(advanced)
         collapsible.collapse(animate=False)
