@@ -10,11 +10,14 @@ import pytest
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+from skimage.io import imread
 
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.inference.predict import segment
 from napari_unetpp.models import Store
-from napari_unetpp.widgets import SegmentDock
+from napari_unetpp.widgets import SegmentDock, run_demo
+from napari_unetpp.widgets.commands import segment_active_layer
 from napari_unetpp.widgets.geometry import METADATA_KEY
 
 SHAPE = (48, 68)
@@ -220,15 +223,85 @@ def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock):
 
 
 def test_closing_the_dock_ends_the_run_and_gives_the_keys_back(qtbot, viewer, dock):
+    viewer.window.show()
+    assert viewer.keymap
     viewer.add_image(noise(LONG))
     press_segment(dock)
     qtbot.waitUntil(lambda: dock.results is not None)
-    run = dock.session.run
-    with qtbot.waitSignal(run.ended, timeout=10_000):
-        viewer.window.remove_dock_widget(dock)
+    layers = dock.results.layers
+    viewer.window.remove_dock_widget(dock)
     assert not viewer.keymap
-    dock.close()
-    dock.deleteLater()
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=10_000)
+    assert not layers  # let go of; what is in the viewer stays
+    assert not viewer.layers["Image · L1"].data.any(axis=(1, 2)).all()
+    assert not list(progress._all_instances)
+
+
+def test_scrolling_through_the_stack_does_not_end_the_run(qtbot, viewer, dock):
+    viewer.add_image(noise((12, *SHAPE)))
+    press_segment(dock)
+    run = dock.session.run
+    with qtbot.waitSignal(run.ended, timeout=20_000) as ended:
+        for plane in range(12):
+            viewer.dims.set_current_step(0, plane)
+    assert ended.args == [True]
+
+
+def test_a_failure_in_torch_is_told_and_leaves_the_dock_ready(qtbot, viewer, dock, monkeypatch):
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("the kernel is not there")
+
+    viewer.add_image(noise(SHAPE))
+    with monkeypatch.context() as patch, qtbot.captureExceptions() as raised:
+        patch.setattr("napari_unetpp.inference.predict.segment_tiles", fail)
+        press_segment(dock)
+        qtbot.waitUntil(lambda: not dock.running, timeout=20_000)
+    assert "the kernel is not there" in str(raised[0][1])
+    assert dock.segment_panel.button.text() == "Segment"
+
+
+def test_other_pixels_are_segmented_anew(viewer, dock, finish, tiny_model):
+    image = viewer.add_image(noise((3, *SHAPE)))
+    dock.segment_panel.where_row.button("plane").click()
+    press_segment(dock)
+    finish()
+    image.data = noise((80, 52), 7)
+    assert dock.results is None
+    assert dock.segment_panel.axes_edit.text() == "YX"
+    press_segment(dock)
+    finish()
+    expected = segment(image.data, tiny_model).masks()
+    np.testing.assert_array_equal(layer_of(dock, "L3").data, expected[2])
+
+
+def test_what_is_computed_less_deep_does_not_look_like_disagreement(viewer, dock, finish):
+    image = viewer.add_image(noise((96, 131)))
+    dock.segment_panel.depth_row.button("L1").click()
+    press_segment(dock)
+    finish()
+    assert not dock.heads_panel.boxes["disagreement"].isEnabled()
+    image.corner_pixels = np.array([[32, 48], [63, 95]])
+    dock.segment_panel.depth_row.button("L3").click()
+    dock.segment_panel.where_row.button("view").click()
+    press_segment(dock)
+    finish()
+    dock.heads_panel.boxes["disagreement"].click()
+    finish()
+    shown = layer_of(dock, "disagreement").data
+    assert shown[32:64, 48:96].any()
+    assert not shown[64:].any()
+
+
+def test_a_layer_with_other_data_is_the_users(viewer, dock, finish):
+    viewer.add_image(noise(SHAPE))
+    press_segment(dock)
+    finish()
+    changed = layer_of(dock, "L2")
+    changed.data = changed.data.copy()
+    kept = changed.data.copy()
+    dock.heads_panel.slider.setValue(0.9)
+    finish()
+    np.testing.assert_array_equal(changed.data, kept)
 
 
 @pytest.mark.parametrize(
@@ -396,13 +469,12 @@ def test_axes_that_do_not_fit_are_told_in_one_sentence(viewer, dock, axes, word)
 
 
 def test_axes_are_remembered_with_the_layer(qtbot, viewer, dock):
-    viewer.window.show()
     first = viewer.add_image(noise((3, *SHAPE)))
+    second = viewer.add_image(noise(SHAPE))
     edit = dock.segment_panel.axes_edit
     assert edit.text() == "ZYX"
-    edit.clear()
-    qtbot.keyClicks(edit, "TYX")
-    second = viewer.add_image(noise(SHAPE))
+    edit.selectAll()
+    edit.insert("TYX")
     dock.segment_panel.image_box.layer = second
     assert edit.text() == "YX"
     dock.segment_panel.image_box.layer = first
@@ -484,3 +556,72 @@ def test_the_window_answers_while_a_run_is_on(qtbot, viewer, dock, finish):
     timer.stop()
     assert len(beats) > 10
     assert np.diff(beats).max() < 0.1
+
+
+def test_the_menu_command_segments_the_active_image(viewer, dock, finish):
+    viewer.add_image(noise(SHAPE), name="other")
+    image = viewer.add_image(noise(SHAPE), name="cells")
+    viewer.layers.selection.active = image
+    segment_active_layer(viewer)
+    finish()
+    assert dock.segment_panel.image is image
+    dock.heads_panel.boxes["disagreement"].click()
+    viewer.layers.selection.active = layer_of(dock, "disagreement")
+    segment_active_layer(viewer)
+    finish()
+    assert dock.segment_panel.image is image
+
+
+@pytest.mark.parametrize("sample", ["nuclei", "stack", "histology"])
+def test_samples_open_with_their_scale(viewer, dock, sample):
+    (layer,) = viewer.open_sample("napari-unetpp", sample)
+    assert all(0 < length < 1 for length in layer.scale)
+    assert {str(unit) for unit in layer.units} == {"micrometer"}
+    assert dock.segment_panel.axes_edit.text() == {"stack": "ZYX", "histology": "YXC"}.get(
+        sample, "YX"
+    )
+
+
+def test_two_viewers_do_not_disturb_each_other(make_napari_viewer, tiny_store, qtbot):
+    viewers = [make_napari_viewer(), make_napari_viewer()]
+    docks = []
+    for number, viewer in enumerate(viewers):
+        _, dock = viewer.window.add_plugin_dock_widget("napari-unetpp", "UNet++")
+        dock.segment_panel.model_box.names.setCurrentText("tiny")
+        viewer.add_image(noise(SHAPE, number), name=f"image {number}")
+        docks.append(dock)
+    for dock in docks:
+        press_segment(dock)
+    qtbot.waitUntil(lambda: not any(dock.running for dock in docks), timeout=20_000)
+    for number, viewer in enumerate(viewers):
+        assert [layer.name for layer in viewer.layers][1] == f"image {number} · L1"
+        assert len(viewer.layers) == 4
+
+
+def test_the_model_menu_imports_exports_and_removes(
+    viewer, dock, tiny_store, tmp_path, monkeypatch, make_model
+):
+    box = dock.segment_panel.model_box
+    file = tmp_path / "given away.safetensors"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: (str(file), ""))
+    box._export()
+    assert file.is_file()
+    yes = QMessageBox.StandardButton.Yes
+    monkeypatch.setattr(QMessageBox, "question", lambda *args: yes)
+    box._remove()
+    assert "tiny" not in tiny_store.names()
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(file), ""))
+    box._import()
+    assert "tiny" in tiny_store.names()
+    assert box.name == "tiny"
+    box._import()
+    assert "already" in last_message()
+
+
+def test_the_demo_leaves_masks_and_a_picture(tiny_store, tmp_path, monkeypatch, qtbot):
+    monkeypatch.setattr("napari_unetpp.widgets.model_box.DEFAULT_MODEL", "tiny")
+    run_demo(tmp_path / "masks", tmp_path / "window.png")
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [
+        f"nuclei_L{k}.tif" for k in (1, 2, 3)
+    ]
+    assert imread(tmp_path / "window.png").std() > 10

@@ -418,11 +418,12 @@ def test_a_threshold_out_of_range_is_refused(threshold):
 @given(st.integers(1, 4), st.integers(0, 100))
 def test_disagreement_is_nothing_when_heads_agree_and_all_when_half_do_not(heads, seed):
     one = np.random.default_rng(seed).integers(0, 256, (1, 1, 3, 5), np.uint8)
-    assert not disagreement_of(np.repeat(one, heads, axis=0)).any()
+    all_heads = np.full(one.shape[2:], heads, np.uint8)
+    assert not disagreement_of(np.repeat(one, heads, axis=0), all_heads).any()
     split = np.zeros((2 * heads, 1, 3, 5), np.uint8)
     split[heads:] = 255
-    assert (disagreement_of(split) == 255).all()
-    floats = disagreement_of((split / 255).astype(np.float32))
+    assert (disagreement_of(split, 2 * all_heads) == 255).all()
+    floats = disagreement_of((split / 255).astype(np.float32), 2 * all_heads)
     np.testing.assert_allclose(floats, 1, atol=1e-6)
 
 
@@ -470,3 +471,21 @@ def test_a_region_outside_the_plane_is_refused(tiny_model, rows):
     image = np.zeros((48, 68), np.uint8)
     with pytest.raises(UserError, match="the plane has 48 pixels"):
         segment(image, tiny_model, options=SegmentOptions(region=(rows, slice(0, 9))))
+
+
+def test_heads_that_are_not_computed_yet_count_nowhere(tiny_model):
+    image = picture(48, 68)
+    heads, _ = segment_tiles(image, tiny_model)
+    for options in (
+        SegmentOptions(depth=1),
+        SegmentOptions(depth=3, region=(slice(0, 48), slice(20, 68))),
+    ):
+        _, events = segment_tiles(image, tiny_model, options=options, into=heads)
+        assert list(events)
+    assert (heads.reached[:, :20] == 1).all()
+    assert (heads.reached[:, 20:] == 3).all()
+    assert not heads.disagreement()[:, :20].any()
+    assert heads.disagreement()[:, 20:].any()
+    np.testing.assert_array_equal(heads.ensemble()[0][:, :20], heads.probabilities[0][:, :20])
+    mean = heads.probabilities[:, :, 20:].mean(axis=0)
+    np.testing.assert_allclose(heads.ensemble()[0][:, 20:], mean, atol=0.5)

@@ -23,15 +23,19 @@ class Heads:
         [0, 1]. 0 where nothing was computed yet.
     planes : Planes
         How the image is taken apart; `spatial` are its `result_axes`.
+    reached : uint8 array
+        Shape ``spatial``: the deepest head that is computed for each pixel, 0 for none yet.
     """
 
     values: NDArray[Any]
     planes: Planes
+    reached: NDArray[np.uint8]
 
     @classmethod
     def empty(cls, planes: Planes, *, depth: int, classes: int = 1, dtype: Any = np.uint8) -> Heads:
         """Room for the heads of an image; memory is taken as it is filled."""
-        return cls(np.zeros((depth, classes, *planes.result_shape), dtype), planes)
+        shape = planes.result_shape
+        return cls(np.zeros((depth, classes, *shape), dtype), planes, np.zeros(shape, np.uint8))
 
     @property
     def depth(self) -> int:
@@ -53,17 +57,17 @@ class Heads:
         return np.stack([mask_of(head, threshold) for head in self.values])
 
     def ensemble(self) -> NDArray[Any]:
-        """Mean of the heads, ``(class, *spatial)``, as `values` ("accurate mode", TMI 2020)."""
-        return mean_of(self.values)
+        """Mean of the computed heads, ``(class, *spatial)`` ("accurate mode", TMI 2020)."""
+        return mean_of(self.values, self.reached)
 
     def disagreement(self) -> NDArray[Any]:
-        """How much the heads differ, shape ``spatial``, dtype and range of `values`.
+        """How much the computed heads differ, shape ``spatial``, dtype and range of `values`.
 
         Twice the standard deviation over the heads: 0 where all say the same, the largest value
         where half are sure of one thing and half of the other. With several classes the largest
         of the classes.
         """
-        return disagreement_of(self.values)
+        return disagreement_of(self.values, self.reached)
 
     def plane(self, index: Index) -> NDArray[Any]:
         """A view of one plane, shape ``(head, class, y, x)``; writing to it fills the heads."""
@@ -100,14 +104,27 @@ def mask_of(probabilities: NDArray[Any], threshold: float = 0.5) -> NDArray[np.u
     return np.where(sure, best + 1, 0).astype(np.uint8)
 
 
-def mean_of(values: NDArray[Any]) -> NDArray[Any]:
-    """Mean over the heads of any part of `Heads.values`, same dtype."""
-    return _like(values, values.mean(axis=0, dtype=np.float32))
+def mean_of(values: NDArray[Any], reached: NDArray[np.uint8]) -> NDArray[Any]:
+    """Mean over the computed heads of any part of `Heads.values` and `Heads.reached`."""
+    total = values.sum(axis=0, dtype=np.float32)  # heads that aren't computed are 0
+    return _like(values, total / np.maximum(reached, 1))
 
 
-def disagreement_of(values: NDArray[Any]) -> NDArray[Any]:
-    """See `Heads.disagreement`; of any part of `Heads.values`."""
-    return _like(values, (2 * values.std(axis=0, dtype=np.float32)).max(axis=0))
+def disagreement_of(values: NDArray[Any], reached: NDArray[np.uint8]) -> NDArray[Any]:
+    """See `Heads.disagreement`; of any part of `Heads.values` and `Heads.reached`."""
+    mean = values.sum(axis=0, dtype=np.float32) / np.maximum(reached, 1)
+    variance = np.zeros_like(mean)
+    for number, head in enumerate(values):
+        variance += np.where(reached > number, (head - mean) ** 2, 0)
+    spread = 2 * np.sqrt(variance / np.maximum(reached, 1))
+    return _like(values, spread.max(axis=0))
+
+
+def deepest_of(values: NDArray[Any], reached: NDArray[np.uint8]) -> NDArray[Any]:
+    """The deepest computed head of each pixel, ``(class, *spatial)``."""
+    place = np.maximum(reached, 1)[None, None].astype(np.intp) - 1
+    places = np.broadcast_to(place, (1, *values.shape[1:]))
+    return np.asarray(np.take_along_axis(values, places, axis=0)[0])
 
 
 def _like(values: NDArray[Any], result: NDArray[np.float32]) -> NDArray[Any]:

@@ -219,6 +219,7 @@ class _Run:
             stride=stride,
         )
         into = self.heads.plane(index)  # (head, class, y, x)
+        reached = self.planes.result_plane(self.heads.reached, index)
         weights = np.zeros(shape, np.float32) if len(tiles) > 1 else None
         for done, tile in enumerate(nearest_first(tiles, self.options.focus)):
             region, inside = tile.part_in(wanted)
@@ -226,6 +227,7 @@ class _Run:
             pixels = plane[(slice(None), *tile.region)]
             for k, values in enumerate(self._probabilities(network, pixels), start=1):
                 blend(into[k - 1][(slice(None), *region)], values[(slice(None), *inside)], share)
+                np.maximum(reached[region], k, out=reached[region])
                 part = (done + self.shares[k - 1]) / len(tiles)
                 yield TileEvent(k, index, region, (number + part) / count, self.device, self.notice)
 

@@ -39,31 +39,39 @@ def run_demo(output: Path | None, screenshot: Path | None) -> None:
     viewer.window.resize(*WINDOW)
     dock = open_dock(viewer)
     viewer.open_sample(PLUGIN, SAMPLE)  # after the dock, so that it fits what is left of the window
-    problems: list[str] = []
+    problems: list[Exception] = []
+    waiting = QTimer()
+    waiting.setInterval(100)
 
-    def finish(complete: bool) -> None:
-        # A moment, so that the last head is drawn.
-        QTimer.singleShot(800, lambda: leave(complete))
-
-    def leave(complete: bool) -> None:
+    def leave_when_done() -> None:
+        """Wait until the last head is drawn; then leave what was asked for."""
+        if dock.running or (dock.results is not None and not dock.results.idle):
+            return
+        waiting.stop()
         try:
-            if not complete:
-                raise UserError("The demo was not finished: see the message in the window.")
-            if output is not None:
-                _save_heads(dock, output)
+            _leave(viewer, dock, output, screenshot)
+        except (UserError, OSError) as error:
+            problems.append(error)
+        finally:
             if screenshot is not None:
-                screenshot.parent.mkdir(parents=True, exist_ok=True)
-                viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
-        except UserError as error:
-            problems.append(str(error))
-        if screenshot is not None:
-            viewer.close()
+                viewer.close()
 
-    dock.session.run_started.connect(lambda run: run.ended.connect(finish))
+    waiting.timeout.connect(leave_when_done)
     QTimer.singleShot(0, dock.segment)
+    QTimer.singleShot(100, waiting.start)
     napari.run()
     if problems:
-        raise UserError(problems[0])
+        raise UserError(f"The demo was not finished: {problems[0]}") from problems[0]
+
+
+def _leave(viewer: Viewer, dock: SegmentDock, output: Path | None, screenshot: Path | None) -> None:
+    if dock.results is None:
+        raise UserError("the sample could not be segmented: see the message before this one.")
+    if output is not None:
+        _save_heads(dock, output)
+    if screenshot is not None:
+        screenshot.parent.mkdir(parents=True, exist_ok=True)
+        viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
 
 
 def _save_heads(dock: SegmentDock, folder: Path) -> None:

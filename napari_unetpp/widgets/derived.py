@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from napari_unetpp.inference.axes import Index
-from napari_unetpp.inference.heads import disagreement_of, mask_of
+from napari_unetpp.inference.heads import deepest_of, disagreement_of, mask_of
 from napari_unetpp.widgets.geometry import go_to
 from napari_unetpp.widgets.results import Results
+from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:  # scikit-image is imported in the thread
     from napari_unetpp.inference.uncertain import Place
+
+Plane = tuple[Index, NDArray[Any], NDArray[Any]]
+"""Its index, its heads ``(head, class, y, x)``, and how deep each pixel is computed."""
 
 WAIT = 200
 """Milliseconds that the threshold has to rest before instances are separated again."""
@@ -49,6 +53,7 @@ class Derived(QObject):
         self._wait.setSingleShot(True)
         self._wait.setInterval(WAIT)
         self._wait.timeout.connect(self._separate)
+        results.instances_wanted.connect(self.refresh)
 
     def refresh(self) -> None:
         """Separate the instances again, if they are shown."""
@@ -59,27 +64,34 @@ class Derived(QObject):
     def go_to_next_place(self) -> None:
         """Look at the next place where the heads disagree, the most uncertain first."""
         if self._places_of != self._results.revision:
-            self._places_of = self._results.revision
+            self._places_of, self._places = self._results.revision, []
             worker = create_worker(_places, self._planes(), _start_thread=False)
             worker.returned.connect(self._on_places)
             worker.start()
         elif self._places:
-            place = self._places[self._next % len(self._places)]
-            self._next += 1
-            index, y, x = place.index, place.y, place.x
-            go_to(self._viewer, self._results.image, self._results.heads.planes, index, y, x)
-            self._viewer.status = (
-                f"Uncertain place {self._next} of {len(self._places)}: "
-                f"disagreement {place.disagreement:.2f}"
-            )
+            self._go()
 
     def close(self) -> None:
         """Stop what is being computed."""
         self._stop()
         self.deleteLater()
 
-    def _planes(self) -> list[tuple[Index, NDArray[Any]]]:
-        return [(index, self._results.plane_values(index)) for index in self._results.computed]
+    def _go(self) -> None:
+        place = self._places[self._next % len(self._places)]
+        self._next += 1
+        planes = self._results.heads.planes
+        go_to(self._viewer, self._results.image, planes, place.index, place.y, place.x)
+        self._viewer.status = (
+            f"Uncertain place {self._next} of {len(self._places)}: "
+            f"disagreement {place.disagreement:.2f}"
+        )
+
+    def _planes(self) -> list[Plane]:
+        heads = self._results.heads
+        return [
+            (index, heads.plane(index), heads.planes.result_plane(heads.reached, index))
+            for index in self._results.computed
+        ]
 
     def _separate(self) -> None:
         self._stop()
@@ -98,36 +110,36 @@ class Derived(QObject):
             self._worker = None
 
     def _on_instances(self, found: tuple[Index, NDArray[Any]]) -> None:
-        self._results.write_plane("instances", *found)
+        self._results.write_instances(*found)
 
     def _on_places(self, places: list[Place]) -> None:
         self._places, self._next = places, 0
         if places:
-            self.go_to_next_place()
+            self._go()
         else:
             self._viewer.status = "The heads agree everywhere."
 
 
-def _instances(
-    planes: list[tuple[Index, NDArray[Any]]], threshold: float
-) -> Iterator[tuple[Index, NDArray[Any]]]:
-    """Plane by plane, numbered on from one to the next."""
+def _instances(planes: list[Plane], threshold: float) -> Iterator[tuple[Index, NDArray[Any]]]:
+    """Of the deepest head of each pixel; plane by plane, numbered on from one to the next."""
     from napari_unetpp.inference.instances import separate
 
     last = 0
-    for index, values in planes:
-        found = separate(mask_of(values[-1], threshold))
-        found[found > 0] += last
-        last = max(last, int(found.max(initial=0)))
-        yield index, found
+    with failing_loudly():
+        for index, values, reached in planes:
+            found = separate(mask_of(deepest_of(values, reached), threshold))
+            found[found > 0] += last
+            last = max(last, int(found.max(initial=0)))
+            yield index, found
 
 
-def _places(planes: list[tuple[Index, NDArray[Any]]]) -> list[Place]:
+def _places(planes: list[Plane]) -> list[Place]:
     from napari_unetpp.inference.uncertain import uncertain_places
 
-    found = [
-        place
-        for index, values in planes
-        for place in uncertain_places(disagreement_of(values), index)
-    ]
+    with failing_loudly():
+        found = [
+            place
+            for index, values, reached in planes
+            for place in uncertain_places(disagreement_of(values, reached), index)
+        ]
     return sorted(found, key=lambda place: -place.disagreement)

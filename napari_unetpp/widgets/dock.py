@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from napari.utils.notifications import show_error, show_warning
+from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QGroupBox, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QGroupBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import Store
@@ -68,9 +68,7 @@ class SegmentDock(QScrollArea):
         except UserError as error:
             show_error(str(error))
             return
-        painted = self.session.start(request.image, job, self.heads_panel.slider.value())
-        if painted:
-            panel.say(f"Kept as you painted it: {', '.join(painted)}.")
+        self.session.start(request.image, job, self.heads_panel.slider.value())
 
     def cancel(self) -> None:
         """End the run; what is computed stays."""
@@ -90,16 +88,20 @@ class SegmentDock(QScrollArea):
             self._shortcuts.bind()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
-        """Give the shortcuts back; end the run if the dock is closed rather than moved."""
+        """Give the shortcuts back."""
         super().hideEvent(event)
         self._shortcuts.release()
-        QTimer.singleShot(0, self._close_if_removed)
 
-    def _close_if_removed(self) -> None:
-        if self._open and self.window() is self:  # napari takes a closed dock out of its window
+    def changeEvent(self, event: QEvent | None) -> None:
+        """End all when napari takes the dock out of its window, which is how it closes one."""
+        super().changeEvent(event)
+        removed = event is not None and event.type() == QEvent.Type.ParentChange
+        if removed and self.parent() is None and self._open:
             self._open = False
+            self._shortcuts.release()
             self.session.close()
-            self.segment_panel.image_box.disconnect_layers()
+            self.segment_panel.disconnect_layers()
+            self.deleteLater()
 
     def _on_run(self, run: Run) -> None:
         panel = self.segment_panel
@@ -121,28 +123,26 @@ class SegmentDock(QScrollArea):
             return
         status = run.last_status
         end = "Done" if complete else "Cancelled; what was computed is kept"
+        if run.error is not None:
+            end = "Failed; what was computed is kept"
         self.segment_panel.say(f"{end} · {status.seconds:.1f} s · {status.device}", status.reason)
 
     def _on_toggled(self, key: str, on: bool) -> None:
         if self.results is None:
             return
         if on:
-            self.results.add(key)
-        elif key in self.results.layers:
-            self.results.layers[key].layer.visible = False
-        if key == "instances":
-            self._separate()
+            self.results.show(key)
+        else:
+            self.results.hide(key)
 
     def _on_soloed(self, key: str) -> None:
         if self.results is not None:
             self.results.solo(key)
+            self._show_heads()
 
     def _on_threshold(self, threshold: float) -> None:
         if self.results is not None:
             self.results.set_threshold(threshold)
-            self._separate()
-
-    def _separate(self) -> None:
         if derived := self.session.derived_of(self.segment_panel.image):
             derived.refresh()
 
@@ -187,9 +187,12 @@ class SegmentDock(QScrollArea):
         self.segment_panel.segment_clicked.connect(self.segment)
         self.segment_panel.cancel_clicked.connect(self.cancel)
         self.segment_panel.image_changed.connect(self._on_image)
-        self.segment_panel.depth_row.changed.connect(self._show_heads)
+        self.segment_panel.model_box.model_changed.connect(self._show_heads)
         self.session.results_changed.connect(self._show_heads)
         self.session.run_started.connect(self._on_run)
+        self.session.painted.connect(lambda name: show_info(f"{name} is kept as you painted it."))
+        if (app := QApplication.instance()) is not None:
+            app.aboutToQuit.connect(self.session.cancel)
         self.heads_panel.toggled.connect(self._on_toggled)
         self.heads_panel.soloed.connect(self._on_soloed)
         self.heads_panel.threshold_changed.connect(self._on_threshold)

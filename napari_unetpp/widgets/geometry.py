@@ -58,7 +58,7 @@ def index_on_screen(layer: Image, dims: Dims, planes: Planes) -> Index:
 
 def channel_on_screen(layer: Image, dims: Dims, planes: Planes) -> int | None:
     """Which channel the sliders stand at; None for a colour image, or one without channels."""
-    if layer.rgb or "C" not in planes.axes:
+    if planes.is_colour or "C" not in planes.axes:
         return None
     position = _point(layer, dims)[planes.axes.index("C")]
     return int(np.clip(round(position), 0, planes.channels - 1))
@@ -72,7 +72,9 @@ def region_on_screen(layer: Image, dims: Dims, planes: Planes) -> tuple[slice, s
     in_plane = {axes.index(axis) - len(axes) for axis in "YX"}
     if dims.ndisplay != 2 or shown != in_plane:
         return whole[0], whole[1]
-    corners = np.asarray(layer.corner_pixels)
+    corners = np.asarray(layer.corner_pixels, float)
+    if layer.multiscale:  # they are those of the level shown
+        corners = corners * layer.downsample_factors[layer.data_level]
     parts = []
     for axis, length in zip("YX", planes.plane_shape, strict=True):
         first, last = (int(v) for v in corners[:, axes.index(axis)])

@@ -22,7 +22,7 @@ from napari_unetpp.widgets.result_layer import COLOURS, DERIVED, OTHER_COLOURS
 _TIPS = {
     "ensemble": "The mean of the heads, thresholded",
     "disagreement": "How much the heads differ: bright where to look first",
-    "instances": "Touching objects of the deepest head shown, separated",
+    "instances": "Touching objects of the deepest computed head, separated",
 }
 
 
@@ -66,7 +66,9 @@ class HeadsPanel(QWidget):
         for number, key in enumerate(heads):
             box = self._box(key)
             box.setIcon(_swatch(COLOURS.get(key, OTHER_COLOURS[0])))
-            box.setToolTip(f"Show the mask of {key}; with Alt, of {key} alone")
+            box.setToolTip(
+                f"Show the mask of {key} (Alt+{key[1:]}); alone with Alt (Ctrl+Alt+{key[1:]})"
+            )
             self._heads_row.insertWidget(number, box)
 
     def show_state(self, visible: Mapping[str, bool], can_show: Sequence[str]) -> None:

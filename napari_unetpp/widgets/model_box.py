@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QComboBox,
@@ -101,6 +102,7 @@ class ModelBox(QWidget):
             show_error(str(error))
             return
         box = QMessageBox(self)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.setWindowTitle(f"Model {spec.name}")
         box.setText(model_text(spec))
         box.open()
@@ -133,15 +135,18 @@ class ModelBox(QWidget):
 
 
 def model_text(spec: ModelSpec) -> str:
-    """A model in a few lines, for a person."""
+    """A model in a few lines of rich text; what a foreign file says of itself is escaped."""
     lines = [
-        f"<b>{spec.name}</b>: {spec.description}",
-        f"Finds {', '.join(spec.classes)} in {spec.dims}D images of {spec.in_channels} channel(s).",
+        f"<b>{escape(spec.name)}</b>: {escape(spec.description)}",
+        f"Finds {escape(', '.join(spec.classes))} in {spec.dims}D images of {spec.in_channels} "
+        "channel(s).",
         f"UNet++ with heads L1 to L{spec.depth}, widths {', '.join(map(str, spec.widths))}.",
     ]
     if spec.origin or spec.licence:
-        lines.append(f"From {spec.origin or 'unknown data'}; licence {spec.licence or 'unknown'}.")
+        origin, licence = escape(spec.origin or "unknown data"), escape(spec.licence or "unknown")
+        lines.append(f"From {origin}; licence {licence}.")
     for entry in spec.history:
         scores = ", ".join(f"{k} {v:.3f}" for k, v in entry.scores.get("heads", {}).items())
-        lines.append(f"{entry.when[:10]}: {entry.action}{f', IoU {scores}' if scores else ''}.")
+        told = f"{entry.when[:10]}: {entry.action}{f', IoU {scores}' if scores else ''}."
+        lines.append(escape(told))
     return "<br>".join(lines)

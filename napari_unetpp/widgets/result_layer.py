@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
 
-Blocks = tuple[int | slice, ...]
+Block = tuple[int | slice, ...]
 
 DERIVED = ("ensemble", "disagreement", "instances")
 """What is shown besides the heads themselves."""
@@ -21,12 +21,18 @@ COLOURS = {
     "L4": "#21d4fd",
     "ensemble": "#7bed6b",
 }
-"""Warm to cold with depth, apart for colour-blind eyes too (checked by lightness: 0.84 to 0.60)."""
+"""Warm to cold with depth."""
 OTHER_COLOURS = ("#b388ff", "#8be9fd", "#f1fa8c", "#ffb86c")
 """Heads deeper than L4, and further classes."""
 
 OUTLINE = 2
 """Pixels. Heads lie on one another: filled they would mix to grey, as outlines each is seen."""
+LARGEST_OUTLINED = 2048 * 2048
+"""Pixels of a plane; beyond, napari takes too long to find the outlines."""
+QUICKLY_COMPARED = 1 << 24
+"""Pixels of a layer that can be compared while the user drags the threshold."""
+DRAW_EVERY = 0.1
+"""Seconds between redraws of a layer that is being filled."""
 
 
 class ResultLayer:
@@ -62,8 +68,11 @@ class ResultLayer:
         self.painted = False
         self.stale = False  # what is on screen was filled since napari last drew it
         self.drawn = 0.0  # when that was, as time.perf_counter() counts
+        self._wait = DRAW_EVERY
         dtype = np.int32 if key == "instances" else np.uint8
         self._written = np.zeros(shape, dtype)
+        of_heads = key not in ("disagreement", "instances")
+        self._outlined = of_heads and shape[-2] * shape[-1] <= LARGEST_OUTLINED
         common = {"name": name, "metadata": metadata, **place}
         self.layer: Labels | Image
         if key == "disagreement":
@@ -79,14 +88,16 @@ class ResultLayer:
             self.layer = Labels(np.zeros(shape, dtype), opacity=0.6, **common)
         else:
             self.layer = Labels(
-                np.zeros(shape, dtype), colormap=_colormap(key, classes), opacity=0.9, **common
+                np.zeros(shape, dtype),
+                colormap=_colormap(key, classes),
+                opacity=0.9 if self._outlined else 0.45,
+                **common,
             )
-            self.layer.contour = OUTLINE
         if isinstance(self.layer, Labels):
-            self.layer.events.paint.connect(self._on_paint)
-        self.layer.events.data.connect(self._on_data)
+            self.layer.events.paint.connect(self._on_change)
+        self.layer.events.data.connect(self._on_change)
 
-    def write(self, block: Blocks, values: NDArray[Any]) -> bool:
+    def write(self, block: Block, values: NDArray[Any]) -> bool:
         """Show new values in a block; False, and nothing done, if the user changed the layer."""
         if self.painted or not self._as_written(block):
             self.painted = True
@@ -96,26 +107,45 @@ class ResultLayer:
         return True
 
     def check_painted(self) -> bool:
-        """Whether the user changed anything, by brush or by script; looks at every pixel."""
-        everything = (slice(None),) * self._written.ndim
-        self.painted = self.painted or not self._as_written(everything)
+        """Whether the user changed the layer, by brush, by new data, or by a script.
+
+        Each pixel is looked at where that is quick. In large layers what a script does to the
+        array itself is noticed when that place is to be written; it is never overwritten.
+        """
+        if not self.painted and self._written.size <= QUICKLY_COMPARED:
+            self.painted = not self._as_written((slice(None),) * self._written.ndim)
         return self.painted
 
-    def draw(self, *, thumbnail: bool) -> None:
-        """Let napari draw what was written since the last time, in the layer list too or not."""
-        self.stale = False
-        self.drawn = time.perf_counter()
-        self.layer.refresh(thumbnail=thumbnail, extent=False, highlight=False)
+    def draw(self, *, final: bool) -> None:
+        """Let napari draw what was written, unless it has just done so and there is more to come.
 
-    def _as_written(self, block: Blocks) -> bool:
+        A large plane takes long to draw: it is drawn less often, so that a fifth of the time at
+        the most goes into it.
+        """
+        if not final and time.perf_counter() - self.drawn < self._wait:
+            return
+        self.stale = False
+        started = time.perf_counter()
+        self.layer.refresh(thumbnail=final, extent=False, highlight=False)
+        self.drawn = time.perf_counter()
+        self._wait = max(DRAW_EVERY, 5 * (self.drawn - started))
+
+    def show_outline(self, flat: bool) -> None:
+        """Outlines on flat planes, if these aren't too large; napari has none in 3D."""
+        if self._outlined:
+            self.layer.contour = OUTLINE if flat else 0
+
+    def let_go(self) -> None:
+        """Listen to the layer no more."""
+        if isinstance(self.layer, Labels):
+            self.layer.events.paint.disconnect(self._on_change)
+        self.layer.events.data.disconnect(self._on_change)
+
+    def _as_written(self, block: Block) -> bool:
         return bool(np.array_equal(self.layer.data[block], self._written[block]))
 
-    def _on_paint(self) -> None:
+    def _on_change(self) -> None:
         self.painted = True
-
-    def _on_data(self) -> None:
-        if self.layer.data.shape != self._written.shape:
-            self.painted = True  # replaced as a whole
 
 
 def _colormap(key: str, classes: int) -> CyclicLabelColormap:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils import progress
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unetpp.errors import UserError
+from napari_unetpp.inference.axes import Index, Planes
 from napari_unetpp.inference.heads import Heads
 from napari_unetpp.widgets.job import Job
+from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:  # torch is imported in the thread
     from napari_unetpp.inference.predict import TileEvent
@@ -25,14 +26,7 @@ BAR_EVERY = 250
 """Milliseconds between updates of the bar in napari's activity dock."""
 
 
-@dataclass(frozen=True)
-class Ready:
-    """The model is loaded, and the heads are there to be filled."""
-
-    heads: Heads
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """How far a run is.
 
@@ -72,7 +66,7 @@ class Run(QObject):
     """
 
     ready = Signal(object)
-    """`Ready`."""
+    """The model is loaded: the `Heads` that will be filled."""
     tile_done = Signal(object)
     """`TileEvent`."""
     status = Signal(object)
@@ -88,16 +82,16 @@ class Run(QObject):
         super().__init__(parent)
         self.job = job
         self.cancelled = False
+        self.error: Exception | None = None
         self.last_status: Status | None = None
         self._complete = False
         self._started = time.monotonic()
-        self._planes: dict[Any, int] = {}
-        self._bar = progress(total=1000, desc=f"Segment {job.name}")
+        self._planes: dict[Index, int] = {}
+        self._bar: progress | None = None
         # napari's bar turns the event loop when it is updated; from within the handling of a tile
         # it would handle the next tile, and so on into the depth.
         self._bar_timer = QTimer(self)
         self._bar_timer.timeout.connect(self._update_bar)
-        self._bar_timer.start(BAR_EVERY)
         self._worker: GeneratorWorker = create_worker(
             _work, job, _start_thread=False, _connect={"errored": self._on_error}
         )
@@ -108,6 +102,7 @@ class Run(QObject):
     def start(self) -> None:
         """Begin."""
         self._worker.start()
+        self._bar_timer.start(BAR_EVERY)
 
     def cancel(self) -> None:
         """End after the tile that is being computed; what is there stays."""
@@ -115,68 +110,71 @@ class Run(QObject):
         self._close_bar()  # now: with the viewer closed, nobody is left to hear of the end
         self._worker.quit()
 
-    def _on_yield(self, event: Ready | TileEvent) -> None:
-        if isinstance(event, Ready):
+    def _on_yield(self, event: Heads | TileEvent) -> None:
+        if self.cancelled:
+            return
+        if isinstance(event, Heads):
             self._started = time.monotonic()
             self.ready.emit(event)
             return
-        if self.cancelled:
-            return
-        self.tile_done.emit(event)
         self.last_status = self._status(event)
+        self.tile_done.emit(event)
         self.status.emit(self.last_status)
         if event.notice:
             self.notice.emit(event.notice)
 
     def _status(self, event: TileEvent) -> Status:
         self._planes.setdefault(event.index, len(self._planes) + 1)
+        indices = self.job.options.indices
         seconds = time.monotonic() - self._started
-        total = len(self.job.options.indices) if self.job.options.indices is not None else 1
         return Status(
-            event.fraction,
-            event.head,
-            self._planes[event.index],
-            total,
-            seconds,
-            seconds * (1 - event.fraction) / event.fraction,
-            event.device.label,
-            event.device.reason,
+            fraction=event.fraction,
+            head=event.head,
+            plane=self._planes[event.index],
+            planes=1 if indices is None else len(indices),
+            seconds=seconds,
+            remaining=seconds * (1 - event.fraction) / event.fraction,
+            device=event.device.label,
+            reason=event.device.reason,
         )
 
-    def _on_return(self, result: object) -> None:
+    def _on_return(self) -> None:
         self._complete = True
 
     def _on_error(self, error: Exception) -> None:
+        self.error = error
         self.failed.emit(error)
-
-    def _update_bar(self) -> None:
-        if self.last_status is not None:
-            self._bar.update(round(self.last_status.fraction * 1000) - self._bar.n)
-
-    def _close_bar(self) -> None:
-        self._bar_timer.stop()
-        self._bar.close()
 
     def _on_finished(self) -> None:
         self._close_bar()
         self.ended.emit(self._complete and not self.cancelled)
 
+    def _update_bar(self) -> None:
+        status = self.last_status
+        if status is None:
+            return
+        if self._bar is None:
+            self._bar = progress(total=1000, desc=f"Segment {self.job.name}, {status.device}")
+        self._bar.update(round(status.fraction * 1000) - self._bar.n)
 
-def _work(job: Job) -> Iterator[Ready | TileEvent]:
+    def _close_bar(self) -> None:
+        self._bar_timer.stop()
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _work(job: Job) -> Iterator[Heads | TileEvent]:
     from napari_unetpp.inference.predict import segment_tiles
 
-    model = _loaded(job.model, job.model.stat().st_mtime_ns)
-    options = job.options
-    if options.depth is not None and options.depth > model.spec.depth:
-        raise UserError(f"{model.spec.name} has no L{options.depth}: choose another depth.")
-    into = job.into
-    if into is None:  # room for all heads, so that a deeper run can go on in the same layers
-        into = segment_tiles(
-            job.pixels, model, axes=job.axes, options=replace(options, depth=None)
-        )[0]
-    heads, events = segment_tiles(job.pixels, model, axes=job.axes, options=options, into=into)
-    yield Ready(heads)
-    yield from events
+    with failing_loudly():
+        model = _loaded(job.model, job.model.stat().st_mtime_ns)
+        # Room for all heads, so that a deeper run can go on in the same layers.
+        heads = job.into or Heads.empty(
+            Planes.of(job.pixels, job.axes), depth=model.spec.depth, classes=len(model.spec.classes)
+        )
+        _, events = segment_tiles(job.pixels, model, axes=job.axes, options=job.options, into=heads)
+        yield heads
+        yield from events
 
 
 @lru_cache(maxsize=1)

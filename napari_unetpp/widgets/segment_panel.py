@@ -75,6 +75,7 @@ class SegmentPanel(QWidget):
         self.tile_box = QSpinBox()
         self.background_box = _combo(BACKGROUNDS, "auto")
         self._running = False
+        self._watched: Image | None = None
         self._preferred_depth = f"L{preferences.depth}"
         self._lay_out(preferences)
 
@@ -136,6 +137,11 @@ class SegmentPanel(QWidget):
         self.message.setText(sentence)
         self.message.setToolTip(tip)
 
+    def disconnect_layers(self) -> None:
+        """Let go of the viewer's layers, before the panel is thrown away."""
+        self._watch(None)
+        self.image_box.disconnect_layers()
+
     def _lay_out(self, preferences: Preferences) -> None:
         self.tile_box.setRange(SMALLEST_TILE, 8192)
         self.tile_box.setSingleStep(64)
@@ -190,15 +196,14 @@ class SegmentPanel(QWidget):
         heads = [f"L{k}" for k in range(1, depth + 1)]
         before = self.depth_row.value if len(self.depth_row.choices) > 1 else self._preferred_depth
         self.depth_row.set_choices(heads, [f"Run the network to head {head}" for head in heads])
-        if before in heads:
-            self.depth_row.value = before
+        self.depth_row.value = before if before in heads else heads[-1]
 
-    def _on_image(self) -> None:
+    def _on_image(self, _: object = None) -> None:
         image = self.image
         self.button.setEnabled(self._running or image is not None)
         if image is None:
             self.axes_edit.show_axes("", ())
-            self.say("Open an image to begin, or take File ▸ Open Sample ▸ UNet++.")
+            self.say("Open an image to begin, or take File ▸ Open Sample.")
         else:
             try:
                 axes = axes_of(image)
@@ -209,7 +214,16 @@ class SegmentPanel(QWidget):
                 self.say("")
             self.axes_edit.show_axes(axes, tuple(image_data(image).shape))
             self._offer_where()
+        self._watch(image)
         self.image_changed.emit()
+
+    def _watch(self, image: Image | None) -> None:
+        """Other pixels may need other axes."""
+        if self._watched is not None:
+            self._watched.events.data.disconnect(self._on_image)
+        self._watched = image
+        if image is not None:
+            image.events.data.connect(self._on_image)
 
     def _on_axes(self, axes: str) -> None:
         assert self.image is not None
@@ -222,9 +236,13 @@ class SegmentPanel(QWidget):
             stack = self.request().planes.outer_axes != ""
         except UserError:
             return
-        self.where_row.button("stack").setEnabled(stack)
+        button = self.where_row.button("stack")
+        was_offered = button.isEnabled()
+        button.setEnabled(stack)
         if not stack and self.where_row.value == "stack":
             self.where_row.value = "plane"
+        elif stack and not was_offered and self.where_row.value == "plane":
+            self.where_row.value = "stack"
 
 
 def _combo(choices: tuple[str, ...], chosen: str) -> QComboBox:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
+from napari_unetpp.inference.heads import Heads
 from napari_unetpp.widgets.derived import Derived
 from napari_unetpp.widgets.job import Job
 from napari_unetpp.widgets.results import Results
-from napari_unetpp.widgets.run import Ready, Run
+from napari_unetpp.widgets.run import Run
 
 
 class Session(QObject):
@@ -28,6 +30,8 @@ class Session(QObject):
 
     results_changed = Signal()
     """Layers came, went, were shown, hidden or painted; or another head was computed."""
+    painted = Signal(str)
+    """The user painted a result layer, which is left alone from now on: its name."""
     run_started = Signal(object)
     """The `Run`."""
 
@@ -36,6 +40,7 @@ class Session(QObject):
         self.viewer = viewer
         self.run: Run | None = None
         self._image: Image | None = None  # of the run
+        self._watched: set[Image] = set()
         self._results: dict[Image, Results] = {}
         self._derived: dict[Image, Derived] = {}
         viewer.layers.events.removed.connect(self._on_removed)
@@ -48,30 +53,27 @@ class Session(QObject):
         """What follows from it: instances and uncertain places."""
         return None if image is None else self._derived.get(image)
 
-    def start(self, image: Image, job: Job, threshold: float) -> list[str]:
-        """Run a job on an image; gives the names of layers that the user painted.
+    def start(self, image: Image, job: Job, threshold: float) -> None:
+        """Run a job on an image.
 
         With the settings of the results there are, these are filled further; else new layers are
         made. Painted layers are left as they are in either case.
         """
         assert self.run is None, "one run at a time"
-        painted: list[str] = []
         if before := self._results.get(image):
-            painted = before.release_painted()
+            before.release_painted()
             if before.provenance == job.provenance:
                 job = replace(job, into=before.heads)
         self._image = image
-        image.events.data.connect(self.cancel)
-        image.events.set_data.connect(self.cancel)
+        self._watch(image)
         self.run = Run(job, self)
-        self.run.ready.connect(lambda ready: self._on_ready(ready, threshold))
+        self.run.ready.connect(partial(self._on_ready, threshold))
         self.run.tile_done.connect(self._on_tile)
         self.run.ended.connect(self._on_ended)
         self.run_started.emit(self.run)
         self.run.start()
-        return painted
 
-    def cancel(self, event: Any = None) -> None:
+    def cancel(self) -> None:
         """End the run after the tile that is being computed; what is there stays."""
         if self.run is not None:
             self.run.cancel()
@@ -80,50 +82,61 @@ class Session(QObject):
         """End the run and let go of the viewer; layers stay."""
         self.cancel()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        for image in list(self._results):
-            self._drop(image)
+        for image in list(self._watched):
+            self._forget(image)
 
-    def _on_ready(self, ready: Ready, threshold: float) -> None:
+    def _on_ready(self, threshold: float, heads: Heads) -> None:
         assert self.run is not None
         assert self._image is not None
-        if self.run.cancelled or self.run.job.into is not None:
+        image, job = self._image, self.run.job
+        if job.into is not None:
             return
-        image = self._image
         if before := self._results.get(image):
             before.hide()
-        self._drop(image)
-        results = Results(self.viewer, image, ready.heads, self.run.job.provenance, self)
+        self._forget(image)
+        self._watch(image)
+        results = Results(self.viewer, image, heads, job.provenance, self)
         results.threshold = threshold
-        results.layers_changed.connect(self.results_changed)
+        results.changed.connect(self.results_changed)
+        results.painted.connect(self.painted)
         self._results[image] = results
         self._derived[image] = Derived(self.viewer, results, self)
 
     def _on_tile(self, event: Any) -> None:
-        assert self._image is not None
-        if results := self._results.get(self._image):
+        if results := self.results_of(self._image):
             results.on_tile(event.head, event.index, event.region)
-            self.results_changed.emit()
 
     def _on_ended(self) -> None:
         assert self.run is not None
-        assert self._image is not None
         image, self._image = self._image, None
-        image.events.data.disconnect(self.cancel)
-        image.events.set_data.disconnect(self.cancel)
         self.run.deleteLater()
         self.run = None
-        if derived := self._derived.get(image):
+        if derived := self.derived_of(image):
             derived.refresh()
         self.results_changed.emit()
 
-    def _on_removed(self, event: Any) -> None:
-        if event.value is self._image:
-            self.cancel()
-        if event.value in self._results:
-            self._drop(event.value)
-            self.results_changed.emit()
+    def _watch(self, image: Image) -> None:
+        """Results are of the pixels that were there: with other ones, they and the run end."""
+        if image not in self._watched:
+            image.events.data.connect(self._on_data)
+            self._watched.add(image)
 
-    def _drop(self, image: Image) -> None:
+    def _on_data(self, event: Any) -> None:
+        self._let_go_of(event.source)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value in self._watched:
+            self._let_go_of(event.value)
+
+    def _let_go_of(self, image: Image) -> None:
+        if image is self._image:
+            self.cancel()
+        self._forget(image)
+        self.results_changed.emit()
+
+    def _forget(self, image: Image) -> None:
+        image.events.data.disconnect(self._on_data)
+        self._watched.discard(image)
         if derived := self._derived.pop(image, None):
             derived.close()
         if results := self._results.pop(image, None):

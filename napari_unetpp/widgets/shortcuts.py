@@ -32,7 +32,9 @@ class Shortcuts:
     def bind(self) -> None:
         """Take the keys; one that the user or another plugin has bound is left to them."""
         for key, action in self._actions.items():
-            if key not in self._bound and coerce_keybinding(key) not in self._viewer.keymap:
+            binding = coerce_keybinding(key)
+            taken = binding in self._viewer.keymap or binding in self._viewer.class_keymap
+            if key not in self._bound and not taken:
                 self._viewer.bind_key(key, _ignoring_the_viewer(action))
                 self._bound.append(key)
 

@@ -1,0 +1,1 @@
+"""How fast, how lean and how right it is, measured: ``python -m benchmarks --help``."""

@@ -1,0 +1,132 @@
+"""The benchmarks' command line: one command for each, and `all`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from benchmarks import engine as engine_
+from benchmarks import heads as heads_
+from benchmarks import memory as memory_
+from benchmarks import pipeline as pipeline_
+from benchmarks import samples as samples_
+from benchmarks import tiling as tiling_
+from benchmarks.common import machine
+from benchmarks.sheet import Sheet, show
+
+app = typer.Typer(
+    name="python -m benchmarks",
+    help="How fast, how lean and how right it is, measured. Leave the computer alone meanwhile.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print tables as markdown.")]
+Size = Annotated[int, typer.Option(min=16, help="Side of the plane, in pixels.")]
+Rounds = Annotated[int, typer.Option(min=1, help="How often each is run, by turns.")]
+
+
+@app.command()
+def engine(
+    *,
+    size: Size = 512,
+    rounds: Rounds = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs in each child process.")] = 3,
+    steps: Annotated[bool, typer.Option("--steps", help="Also each step to our speed.")] = False,
+    markdown: Markdown = False,
+) -> None:
+    """Time of each head against the same weights in plain eager fp32."""
+    report(lambda: engine_.sheets(size=size, rounds=rounds, repeats=repeats, steps=steps), markdown)
+
+
+@app.command()
+def heads(*, size: Size = 512, rounds: Rounds = 15, markdown: Markdown = False) -> None:
+    """Each head of one pass against its pruned network alone."""
+    report(lambda: heads_.sheets(size=size, rounds=rounds), markdown)
+
+
+@app.command()
+def pipeline(
+    *,
+    size: Size = 2048,
+    rounds: Rounds = 3,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Though the CPU has bf16.")] = False,
+    markdown: Markdown = False,
+) -> None:
+    """`segment` against the bare network, where its time goes, and how much is computed twice."""
+    report(lambda: pipeline_.sheets(size=size, rounds=rounds, fp32=fp32), markdown)
+
+
+@app.command()
+def tiling(
+    *,
+    tile: Annotated[
+        list[int] | None, typer.Option(min=64, help="Largest side of tiles; may be repeated.")
+    ] = None,
+    height: Annotated[int, typer.Option(min=16, help="Of the mosaic, in pixels.")] = 1181,
+    width: Annotated[int, typer.Option(min=16, help="Of the mosaic, in pixels.")] = 1303,
+    markdown: Markdown = False,
+) -> None:
+    """Differences between tiled and untiled answers, and labels that flip."""
+    tiles = tile or tiling_.TILES
+    report(lambda: tiling_.sheets(tiles=tiles, height=height, width=width), markdown)
+
+
+@app.command()
+def dock(
+    *,
+    size: Annotated[int, typer.Option(min=64, max=1152, help="Side of the plane.")] = 1024,
+    markdown: Markdown = False,
+) -> None:
+    """The dock in a real window: opening it, the first mask, and whether the window is alive."""
+    from benchmarks import dock as dock_  # it needs Qt, and the others don't
+
+    report(lambda: dock_.sheets(size=size), markdown)
+
+
+@app.command()
+def memory(
+    *,
+    size: Size = 512,
+    large: Annotated[int, typer.Option(min=16, help="Side of the plane for segment.")] = 2048,
+    markdown: Markdown = False,
+) -> None:
+    """Peak memory of each head, and of `segment`."""
+    report(lambda: memory_.sheets(size=size, large=large), markdown)
+
+
+@app.command()
+def samples(
+    *,
+    threshold: Annotated[float, typer.Option(help="From which a pixel is in the mask.")] = 0.5,
+    markdown: Markdown = False,
+) -> None:
+    """IoU, Dice and instance F1 of the shipped model on the sample images."""
+    report(lambda: samples_.sheets(threshold=threshold), markdown)
+
+
+@app.command(name="all")
+def everything(*, markdown: Markdown = False) -> None:
+    """All of them, one after the other, as they are by default."""
+    print(machine(), end="\n\n")
+    for run in (engine, heads, pipeline, tiling, dock, memory, samples):
+        run(markdown=markdown)
+
+
+def report(measure: Callable[[], list[Sheet]], markdown: bool) -> None:
+    """Measure, and print the tables; how long it took goes to stderr."""
+    started = time.monotonic()
+    found = measure()
+    show(found, markdown=markdown)
+    seconds = time.monotonic() - started
+    print(f"{found[0].title.partition(':')[0]}: {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,99 @@
+"""Work off many small pieces of work between the turns of the event loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from qtpy.QtCore import QObject, QTimer
+
+from napari_unetpp.inference.axes import Index
+from napari_unetpp.inference.tiles import Region
+
+BLOCK = 512
+"""Side of a piece: a few milliseconds each, so that the window never waits."""
+BUDGET = 0.012
+"""Seconds of work in one turn of the event loop."""
+
+
+class FillQueue(QObject):
+    """Pieces of planes that have to be filled; those of the plane on screen come first.
+
+    Parameters
+    ----------
+    fill : callable
+        Fills one piece: ``fill(key, index, region)``.
+    here : callable
+        Which plane is on screen.
+    after : callable
+        Called once a turn, with whether nothing is left to fill; gives whether it has to be
+        called again.
+    parent : QObject, optional
+        As in Qt.
+    """
+
+    def __init__(
+        self,
+        fill: Callable[[str, Index, Region], None],
+        here: Callable[[], Index],
+        after: Callable[[bool], bool],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._fill, self._here, self._after = fill, here, after
+        self._planes: dict[Index, dict[tuple[str, int, int, int, int], Region]] = {}
+        self._timer = QTimer(self)
+        self._timer.setInterval(15)
+        self._timer.timeout.connect(self._work)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is filled and drawn."""
+        return not self._timer.isActive()
+
+    def add(self, key: str, index: Index, region: Region) -> None:
+        """Have a region of a plane filled; what is waiting already is filled once."""
+        blocks = self._planes.setdefault(index, {})
+        for rows, columns in _blocks(region):
+            place = (key, rows.start, rows.stop, columns.start, columns.stop)
+            blocks[place] = (rows, columns)
+        self._timer.start()
+
+    def wake(self) -> None:
+        """Have `after` called."""
+        self._timer.start()
+
+    def drop(self, key: str) -> None:
+        """Forget what is waiting for `key`."""
+        for blocks in self._planes.values():
+            for place in [place for place in blocks if place[0] == key]:
+                del blocks[place]
+
+    def stop(self) -> None:
+        """Forget everything."""
+        self._timer.stop()
+        self._planes.clear()
+
+    def _work(self) -> None:
+        started = time.perf_counter()
+        here = self._here()
+        while self._planes and time.perf_counter() - started < BUDGET:
+            index = here if here in self._planes else next(iter(self._planes))
+            blocks = self._planes[index]
+            if blocks:
+                place, region = blocks.popitem()
+                self._fill(place[0], index, region)
+            else:
+                del self._planes[index]
+        if not self._after(not self._planes) and not self._planes:
+            self._timer.stop()
+
+
+def _blocks(region: Region) -> Iterator[Region]:
+    rows, columns = region
+    for y in range(rows.start, rows.stop, BLOCK):
+        for x in range(columns.start, columns.stop, BLOCK):
+            yield (
+                slice(y, min(y + BLOCK, rows.stop)),
+                slice(x, min(x + BLOCK, columns.stop)),
+            )
