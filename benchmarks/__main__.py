@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -114,18 +115,24 @@ def samples(
 @app.command(name="all")
 def everything(*, markdown: Markdown = False) -> None:
     """All of them, one after the other, as they are by default."""
-    print(machine(), end="\n\n")
     for run in (engine, heads, pipeline, tiling, dock, memory, samples):
         run(markdown=markdown)
 
 
 def report(measure: Callable[[], list[Sheet]], markdown: bool) -> None:
     """Measure, and print the tables; how long it took goes to stderr."""
+    introduce()
     started = time.monotonic()
     found = measure()
     show(found, markdown=markdown)
     seconds = time.monotonic() - started
     print(f"{found[0].title.partition(':')[0]}: {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+@cache
+def introduce() -> None:
+    """Say once where and with what is measured."""
+    print(machine(), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,11 +47,12 @@ def show(sheets: Sequence[Sheet], *, markdown: bool = False) -> None:
             print(*(f"| {' | '.join(cells)} |" for cells in lines), sep="\n")
             print(f"\n{sheet.note}\n" if sheet.note else "")
             continue
-        table = Table(title=sheet.title, title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD)
         for number, name in enumerate(sheet.columns):
-            table.add_column(name, justify="right" if number else "left")
+            table.add_column(name, justify="right" if number else "left", overflow="fold")
         for row in sheet.rows:
             table.add_row(*map(Text, row))
+        console.print(sheet.title, style="bold", highlight=False)
         console.print(table)
         if sheet.note:
             console.print(sheet.note, "\n", style="dim", highlight=False)

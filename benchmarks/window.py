@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def measure(image: NDArray[Any], models: str) -> tuple[Opening, dict[str, RunTim
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")  # nobody's preferences
         if models:
             os.environ["NAPARI_UNETPP_MODELS"] = models
+        warnings.filterwarnings("ignore", "Conversion from CIE-LAB")  # napari's colours
         from napari.viewer import Viewer
 
         viewer = Viewer()

@@ -318,7 +318,7 @@ def test_training_gives_a_model_that_segments(
 
 
 def test_defaults_of_training_are_those_of_the_library() -> None:
-    from napari_unetpp.training.fit import FitOptions
+    from napari_unetpp.training.options import FitOptions
     from napari_unetpp.training.run import TrainingData
 
     given = {name: p.default for name, p in inspect.signature(train).parameters.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from qtpy.QtCore import QThreadPool, QTimer
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 from skimage.io import imread
 
+from napari_unetpp.inference.normalise import find_limits
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.inference.predict import segment
 from napari_unetpp.models import Store
@@ -21,7 +23,7 @@ from napari_unetpp.widgets.commands import segment_active_layer
 from napari_unetpp.widgets.geometry import METADATA_KEY
 
 SHAPE = (48, 68)
-LONG = (60, 96, 131)
+LONG = (60, 48, 67)
 """A stack that is not done before it can be cancelled."""
 
 
@@ -47,6 +49,17 @@ def finish(qtbot: Any, dock: SegmentDock) -> Callable[[], None]:
         qtbot.waitUntil(lambda: results is None or results.idle, timeout=10_000)
 
     return wait
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each plane takes a while, so that a run over a long stack is still on when it is ended."""
+
+    def slowly(*args: Any) -> Any:
+        time.sleep(0.05)
+        return find_limits(*args)
+
+    monkeypatch.setattr("napari_unetpp.inference.predict.find_limits", slowly)
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> Any:
@@ -198,7 +211,7 @@ def test_where_view_fills_what_is_on_screen(viewer, dock, finish):
     assert not probabilities[:, 96:].any()
 
 
-def test_cancel_half_way_keeps_what_is_there(qtbot, viewer, dock, finish):
+def test_cancel_half_way_keeps_what_is_there(qtbot, viewer, dock, finish, slow):
     viewer.add_image(noise(LONG))
     dock.segment_panel.where_row.button("stack").click()
     press_segment(dock)
@@ -212,7 +225,7 @@ def test_cancel_half_way_keeps_what_is_there(qtbot, viewer, dock, finish):
     assert dock.segment_panel.button.text() == "Segment"
 
 
-def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock):
+def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock, slow):
     viewer.add_image(noise(LONG))
     press_segment(dock)
     qtbot.waitUntil(lambda: dock.results is not None)
@@ -222,7 +235,7 @@ def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock):
     assert not list(progress._all_instances)
 
 
-def test_closing_the_dock_ends_the_run_and_gives_the_keys_back(qtbot, viewer, dock):
+def test_closing_the_dock_ends_the_run_and_gives_the_keys_back(qtbot, viewer, dock, slow):
     viewer.window.show()
     assert viewer.keymap
     viewer.add_image(noise(LONG))
@@ -237,7 +250,7 @@ def test_closing_the_dock_ends_the_run_and_gives_the_keys_back(qtbot, viewer, do
     assert not list(progress._all_instances)
 
 
-def test_scrolling_through_the_stack_does_not_end_the_run(qtbot, viewer, dock):
+def test_scrolling_through_the_stack_does_not_end_the_run(qtbot, viewer, dock, slow):
     viewer.add_image(noise((12, *SHAPE)))
     press_segment(dock)
     run = dock.session.run
@@ -312,7 +325,7 @@ def test_a_layer_with_other_data_is_the_users(viewer, dock, finish):
     ],
     ids=["removed", "changed"],
 )
-def test_a_run_ends_when_its_image_is(qtbot, viewer, dock, change):
+def test_a_run_ends_when_its_image_is(qtbot, viewer, dock, change, slow):
     image = viewer.add_image(noise(LONG))
     press_segment(dock)
     qtbot.waitUntil(lambda: dock.results is not None)
@@ -323,7 +336,7 @@ def test_a_run_ends_when_its_image_is(qtbot, viewer, dock, change):
     assert not dock.running
 
 
-def test_choosing_another_image_ends_the_run(qtbot, viewer, dock):
+def test_choosing_another_image_ends_the_run(qtbot, viewer, dock, slow):
     first = viewer.add_image(noise(SHAPE), name="first")
     second = viewer.add_image(noise(LONG), name="second")
     dock.segment_panel.image_box.layer = second
@@ -542,8 +555,6 @@ def test_the_window_answers_while_a_run_is_on(qtbot, viewer, dock, finish):
 
     The thread's own time is counted, as a shared machine may stop it for others at any moment.
     """
-    import time
-
     viewer.add_image(noise((8, 256, 311)))
     press_segment(dock)  # once before: what napari builds for new layers is not the run's
     finish()

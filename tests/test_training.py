@@ -17,8 +17,9 @@ from napari_unetpp.models import ModelSpec
 from napari_unetpp.models.file import read_model
 from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.training.augment import Augmentation, draw_patch
-from napari_unetpp.training.fit import Fit, FitOptions
+from napari_unetpp.training.fit import Fit
 from napari_unetpp.training.loss import deep_supervision_loss, supervised_loss
+from napari_unetpp.training.options import FitOptions
 from napari_unetpp.training.run import TrainingData, train_model
 from napari_unetpp.training.samples import Sample, draw_probabilities, load_samples
 from napari_unetpp.training.validate import Scores, validate

@@ -15,7 +15,8 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.models import ModelSpec
 
 if TYPE_CHECKING:
-    from napari_unetpp.training.fit import FitEvent, FitOptions
+    from napari_unetpp.training.fit import FitEvent
+    from napari_unetpp.training.options import FitOptions
 
 SUFFIX = ".safetensors"
 INTERRUPTED = 130
@@ -85,7 +86,7 @@ def train(
     )
 
     from napari_unetpp.inference.devices import choose_device
-    from napari_unetpp.training.fit import FitOptions
+    from napari_unetpp.training.options import FitOptions
     from napari_unetpp.training.run import TrainingData, train_model
 
     options = FitOptions(

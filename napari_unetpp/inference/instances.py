@@ -14,8 +14,9 @@ SMOOTHING = 1.0
 """Sigma, in pixels, by which the distance to the background is smoothed."""
 NECK = 0.1
 """Two parts are two objects if the neck between them is thinner than the thinner by this share …"""
-NOISE = 0.5
-"""… and by this many pixels, half its width: the staircase of a slanted edge is no neck."""
+NOISE = 0.4
+"""… and, in half widths, by this many pixels: the steps of a slanted edge make no neck. All three
+were chosen on the validation set, by the F1 of its instances, and on bars at any angle."""
 SMALLEST = 10
 """Objects of fewer pixels are dropped as specks."""
 
@@ -62,8 +63,8 @@ def _separate_plane(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     tops = np.zeros(count + 1, np.float32)
     tops[seeds] = height
     parts = watershed(-height, seeds, mask=mask)  # type: ignore[no-untyped-call]
-    objects = _join(tops, *_passes(parts, height))
-    return np.unique(objects, return_inverse=True)[1].astype(np.int32)[parts]
+    _, numbers = np.unique(_join(tops, *_passes(parts, height)), return_inverse=True)
+    return np.asarray(numbers[parts], np.int32)
 
 
 def _passes(
@@ -90,7 +91,7 @@ def _join(
 
     def lead(part: int) -> int:
         while leader[part] != part:
-            part = leader[part] = leader[leader[part]]
+            leader[part] = part = leader[leader[part]]
         return part
 
     for (a, b), level in zip(pairs.tolist(), levels.tolist(), strict=True):

@@ -18,7 +18,8 @@ from napari_unetpp.files import find_pairs
 from napari_unetpp.inference.devices import Device
 from napari_unetpp.models.file import build_network, save_model
 from napari_unetpp.models.spec import HistoryEntry, ModelSpec
-from napari_unetpp.training.fit import Fit, FitEvent, FitOptions
+from napari_unetpp.training.fit import Fit, FitEvent
+from napari_unetpp.training.options import FitOptions
 from napari_unetpp.training.samples import Sample, load_samples
 
 HELD_OUT = 0.1
