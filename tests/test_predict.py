@@ -64,7 +64,7 @@ def test_bytes_and_floats_agree(tiny_model):
 
 @pytest.mark.usefixtures("fp32")
 @settings(max_examples=12)
-@given(st.integers(60, 260), st.integers(60, 260), st.integers(96, 200), st.integers(1, 3))
+@given(st.integers(60, 300), st.integers(60, 300), st.integers(128, 220), st.integers(1, 3))
 def test_tiles_make_no_difference(tiny_model, height, width, tile, depth):
     image = picture(height, width)
     options = SegmentOptions(floats=True, depth=depth)
@@ -130,7 +130,7 @@ def test_nan_and_infinity_do_not_spread(tiny_model):
         ((2, 8, 9), "f4", "CYX", {}, "choose one of its channels"),
         ((8, 9), "f4", None, {"depth": 4}, "tiny has the heads L1 to L3"),
         ((8, 9), "f4", None, {"depth": 0}, "depth is 0"),
-        ((8, 9), "f4", None, {"tile": 63}, "give 64 or more"),
+        ((8, 9), "f4", None, {"tile": 127}, "give 128 or more"),
         ((8, 9), "f4", None, {"device": "tpu"}, "unknown: use one of auto"),
         ((8, 9), "f4", None, {"channel": 1}, "no channel 1"),
     ],
@@ -174,8 +174,8 @@ def test_depth_computes_no_deeper_heads(tiny_model):
 
 def test_heads_come_in_order_and_the_work_adds_up(tiny_model):
     events = []
-    image = picture(2, 70, 134)
-    segment(image, tiny_model, options=SegmentOptions(tile=64), progress=events.append)
+    image = picture(2, 70, 260)
+    segment(image, tiny_model, options=SegmentOptions(tile=128), progress=events.append)
     heads = [event.head for event in events]
     assert heads == [1, 2, 3] * (len(events) // 3)
     fractions = [event.fraction for event in events]
@@ -205,9 +205,9 @@ def test_the_first_head_is_there_before_the_second_is_computed(tiny_model, monke
 
 
 def test_cancel_keeps_what_is_there(tiny_model):
-    image = picture(3, 70, 134)
-    whole = segment(image, tiny_model, options=SegmentOptions(tile=64))
-    heads, events = segment_tiles(image, tiny_model, options=SegmentOptions(tile=64))
+    image = picture(3, 70, 260)
+    whole = segment(image, tiny_model, options=SegmentOptions(tile=128))
+    heads, events = segment_tiles(image, tiny_model, options=SegmentOptions(tile=128))
     for event in events:
         if event.index == (1,):
             break
@@ -242,7 +242,7 @@ def test_region_is_all_that_is_computed(tiny_model):
 
 
 def test_focus_says_which_tile_comes_first(tiny_model):
-    options = SegmentOptions(tile=64, focus=(140, 10))
+    options = SegmentOptions(tile=128, focus=(140, 10))
     _, events = segment_tiles(picture(150, 204), tiny_model, options=options)
     rows, columns = next(events).region
     assert rows.start <= 140 < rows.stop
@@ -292,15 +292,15 @@ def short_of_memory(monkeypatch, pixels: int) -> None:
 
 @pytest.mark.usefixtures("fp32")
 def test_when_memory_runs_out_tiles_get_smaller(tiny_model, monkeypatch, caplog):
-    image = picture(150, 204)
+    image = picture(150, 300)
     whole = segment(image, tiny_model, options=FLOATS)
-    short_of_memory(monkeypatch, 128 * 128)
+    short_of_memory(monkeypatch, 160 * 160)
     events = []
     with caplog.at_level(logging.WARNING):
         heads = segment(image, tiny_model, options=FLOATS, progress=events.append)
     assert abs(heads.values - whole.values).max() <= 0.02
     notices = [event.notice for event in events if event.notice]
-    assert notices == ["Memory ran out on CPU, fp32: tiles of 102 pixels now."]
+    assert notices == ["Memory ran out on CPU, fp32: tiles of 150 pixels now."]
     assert notices[0] in caplog.text
     assert events[-1].fraction == pytest.approx(1)
 
@@ -392,7 +392,7 @@ def test_auto_says_why(monkeypatch):
 def test_a_gpu_agrees_with_the_cpu(tiny_model):
     image = picture(150, 204)
     on_cpu = segment(image, tiny_model, options=SegmentOptions(device="cpu", floats=True))
-    on_gpu = segment(image, tiny_model, options=SegmentOptions(tile=96, floats=True))
+    on_gpu = segment(image, tiny_model, options=SegmentOptions(tile=128, floats=True))
     assert choose_device().kind != "cpu"
     assert abs(on_gpu.values - on_cpu.values).max() <= 0.04
 
