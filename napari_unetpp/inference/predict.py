@@ -44,6 +44,8 @@ from napari_unetpp.network.cost import multiply_adds
 
 logger = logging.getLogger(__name__)
 
+_PREPARED: dict[tuple[str, str, torch.dtype], UNetPlusPlus] = {}
+
 
 @dataclass(frozen=True)
 class TileEvent:
@@ -185,7 +187,7 @@ class _Run:
         indices = list(
             self.planes.indices() if self.options.indices is None else self.options.indices
         )
-        network = prepared(self.model.network, self.device)
+        network = self._prepared()
         for number, index in enumerate(indices):
             plane = self._normalised(index)
             while True:
@@ -199,7 +201,7 @@ class _Run:
                         raise
                 # Only here, as the error holds on to the tensors of the tile that failed.
                 self._give_way()
-                network = prepared(self.model.network, self.device)
+                network = self._prepared()
 
     def _plane(
         self,
@@ -255,8 +257,18 @@ class _Run:
         channels = mix(plane)
         return np.stack([normalise(channel, find_limits(channel, how)) for channel in channels])
 
+    def _prepared(self) -> UNetPlusPlus:
+        """The network made fast; that of the last run is kept, for the next plane or file."""
+        key = (self.model.digest, self.device.kind, self.device.dtype)
+        if key not in _PREPARED:
+            network = prepared(self.model.network, self.device)
+            _PREPARED.clear()
+            _PREPARED[key] = network
+        return _PREPARED[key]
+
     def _give_way(self) -> None:
         """Half the tile; on a GPU, when tiles are small already, the CPU."""
+        _PREPARED.clear()
         release_memory(self.device)
         largest = min(self.tile, max(self.planes.plane_shape))
         if largest // 2 >= SMALLEST_TILE:

@@ -45,7 +45,7 @@ class SegmentDock(QScrollArea):
         self._lay_out()
         self._connect()
         self._show_heads()
-        warm_up()
+        self._warm_up()
 
     @property
     def running(self) -> bool:
@@ -102,6 +102,11 @@ class SegmentDock(QScrollArea):
             self.session.close()
             self.segment_panel.disconnect_layers()
             self.deleteLater()
+
+    def _warm_up(self) -> None:
+        box = self.segment_panel.model_box
+        if box.name:
+            warm_up(box.store.path(box.name))
 
     def _on_run(self, run: Run) -> None:
         panel = self.segment_panel

@@ -69,6 +69,7 @@ class ResultLayer:
         self.stale = False  # what is on screen was filled since napari last drew it
         self.drawn = 0.0  # when that was, as time.perf_counter() counts
         self._wait = DRAW_EVERY
+        self._flat = True
         dtype = np.int32 if key == "instances" else np.uint8
         self._written = np.zeros(shape, dtype)
         of_heads = key not in ("disagreement", "instances")
@@ -126,13 +127,19 @@ class ResultLayer:
             return
         self.stale = False
         started = time.perf_counter()
-        self.layer.refresh(thumbnail=final, extent=False, highlight=False)
+        if self._outlined and self._flat and self.layer.contour == 0 and self.drawn == 0:
+            self.layer.contour = (
+                OUTLINE  # not before: napari looks for outlines when it adds a layer
+            )
+        else:
+            self.layer.refresh(thumbnail=final, extent=False, highlight=False)
         self.drawn = time.perf_counter()
         self._wait = max(DRAW_EVERY, 5 * (self.drawn - started))
 
     def show_outline(self, flat: bool) -> None:
         """Outlines on flat planes, if these aren't too large; napari has none in 3D."""
-        if self._outlined:
+        self._flat = flat
+        if self._outlined and self.drawn:
             self.layer.contour = OUTLINE if flat else 0
 
     def let_go(self) -> None:

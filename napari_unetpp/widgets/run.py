@@ -13,6 +13,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils import progress
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_unetpp.errors import UserError
 from napari_unetpp.inference.axes import Index, Planes
 from napari_unetpp.inference.heads import Heads
 from napari_unetpp.widgets.job import Job
@@ -167,7 +168,7 @@ def _work(job: Job) -> Iterator[Heads | TileEvent]:
     from napari_unetpp.inference.predict import segment_tiles
 
     with failing_loudly():
-        model = _loaded(job.model, job.model.stat().st_mtime_ns)
+        model = loaded(job.model)
         # Room for all heads, so that a deeper run can go on in the same layers.
         heads = job.into or Heads.empty(
             Planes.of(job.pixels, job.axes), depth=model.spec.depth, classes=len(model.spec.classes)
@@ -177,9 +178,16 @@ def _work(job: Job) -> Iterator[Heads | TileEvent]:
         yield from events
 
 
+def loaded(path: Path) -> Model:
+    """The model in a file; the last one is kept, and read again when its file has changed."""
+    try:
+        return _loaded(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): choose a model.") from error
+
+
 @lru_cache(maxsize=1)
 def _loaded(path: Path, modified: int) -> Model:
-    """The model of the last run; read again when its file has changed."""
     from napari_unetpp.models.file import read_model
 
     return read_model(path)

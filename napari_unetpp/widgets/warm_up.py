@@ -1,16 +1,31 @@
-"""Import while the user is still looking what takes a second, and not on the GUI thread."""
+"""Load while the user is still looking what takes a second, and not on the GUI thread."""
 
 from __future__ import annotations
 
 import threading
 from importlib import import_module
+from pathlib import Path
+
+from napari_unetpp.errors import UserError
 
 SLOW = (
     "napari_unetpp.inference.predict",  # torch
-    "pandas",  # napari imports it for the first labels layer
+    "pandas",  # this and the next are what napari imports for its first labels layer
+    "skimage.color.colorconv",
 )
 
 
-def warm_up() -> None:
-    """Begin to import what a run needs, in a thread of its own."""
-    threading.Thread(target=lambda: [import_module(name) for name in SLOW], daemon=True).start()
+def warm_up(model: Path) -> None:
+    """Begin to import what a run needs, and to load the model, in a thread of its own."""
+    threading.Thread(target=_load, args=(model,), daemon=True).start()
+
+
+def _load(model: Path) -> None:
+    for name in SLOW:
+        import_module(name)
+    from napari_unetpp.widgets.run import loaded
+
+    try:
+        loaded(model)
+    except UserError:
+        return  # it is told when the model is used
