@@ -240,7 +240,7 @@ def test_closing_the_dock_ends_the_run_and_gives_the_keys_back(qtbot, viewer, do
     assert viewer.keymap
     viewer.add_image(noise(LONG))
     press_segment(dock)
-    qtbot.waitUntil(lambda: dock.results is not None and dock.results.layers)
+    qtbot.waitUntil(lambda: dock.results is not None and bool(dock.results.layers))
     layers = dock.results.layers
     viewer.window.remove_dock_widget(dock)
     assert not viewer.keymap
