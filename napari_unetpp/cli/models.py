@@ -102,7 +102,7 @@ def _facts(model: Model) -> dict[str, str]:
         "widths": ", ".join(map(str, spec.widths)),
         "norm": spec.norm or "none",
         "normalisation": f"percentiles {normalisation.low:g} and {normalisation.high:g}, "
-        f"background {normalisation.background}",
+        f"background {normalisation.background}, gamma {normalisation.gamma}",
         "parameters": ", ".join(f"L{k} {count:,}" for k, count in counts.items()),
         "file format": str(spec.format),
     }
