@@ -47,6 +47,10 @@ def train(
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Time at the most.")] = None,
     patch: Annotated[int, typer.Option(min=32, help="Side of a patch in pixels.")] = 192,
     batch: Annotated[int, typer.Option(min=1, help="Patches in a step.")] = 6,
+    learning_rate: Annotated[float, typer.Option(min=1e-7, help="The highest; of AdamW.")] = 1e-3,
+    scale: Annotated[
+        float, typer.Option(min=1.0, help="Objects are made up to so many times larger, smaller.")
+    ] = 1.5,
     widths: Annotated[
         str, typer.Option(help="Channels of the rows of the network; one row more than heads.")
     ] = "32,64,128,256,512",
@@ -86,6 +90,7 @@ def train(
     )
 
     from napari_unetpp.inference.devices import choose_device
+    from napari_unetpp.training.augment import Augmentation
     from napari_unetpp.training.options import FitOptions
     from napari_unetpp.training.run import TrainingData, train_model
 
@@ -94,6 +99,8 @@ def train(
         minutes=minutes,
         patch=(patch, patch),
         batch=batch,
+        learning_rate=learning_rate,
+        augmentation=Augmentation(scale=scale),
         patience=patience,
         validate_every=validate_every,
         seed=seed,

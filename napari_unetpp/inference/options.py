@@ -10,7 +10,7 @@ from napari_unetpp.inference.tiles import Region
 from napari_unetpp.models.spec import Normalisation
 
 TILE = 1152
-"""Default of the largest side of a tile: within a tenth of the best throughput, in 1.3 GB."""
+"""Default of the largest side of a tile: within a tenth of the best throughput, in 2 GB (bf16)."""
 SMALLEST_TILE = 128
 """In smaller tiles most pixels are near a side, and the result depends on the tiling."""
 
