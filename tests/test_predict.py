@@ -427,6 +427,17 @@ def test_disagreement_is_nothing_when_heads_agree_and_all_when_half_do_not(heads
     np.testing.assert_allclose(floats, 1, atol=1e-6)
 
 
+def test_a_run_survives_another_that_clears_the_kept_network(tiny_model, monkeypatch):
+    """As runs in the threads of two viewers do, at any moment."""
+
+    class ForgetsAtOnce(dict):
+        def __setitem__(self, key, value):
+            pass
+
+    monkeypatch.setattr("napari_unetpp.inference.predict._PREPARED", ForgetsAtOnce())
+    assert segment(picture(20, 40), tiny_model).values.any()
+
+
 def test_empty_heads_are_all_background(tiny_model):
     heads, _ = segment_tiles(picture(20, 40), tiny_model)
     assert isinstance(heads, Heads)

@@ -6,14 +6,12 @@ import ctypes
 import platform
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 import torch
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.network import UNetPlusPlus
 
-DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 DEVICE_NAMES = ("auto", "cuda", "mps", "cpu")
 
 

@@ -261,11 +261,12 @@ class _Run:
     def _prepared(self) -> UNetPlusPlus:
         """The network made fast; that of the last run is kept, for the next plane or file."""
         key = (self.model.digest, self.device.kind, self.device.dtype)
-        if key not in _PREPARED:
+        network = _PREPARED.get(key)  # looked up once: another viewer's run may clear it
+        if network is None:
             network = prepared(self.model.network, self.device)
             _PREPARED.clear()
             _PREPARED[key] = network
-        return _PREPARED[key]
+        return network
 
     def _give_way(self) -> None:
         """Half the tile; on a GPU, when tiles are small already, the CPU."""

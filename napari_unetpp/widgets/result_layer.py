@@ -127,10 +127,9 @@ class ResultLayer:
             return
         self.stale = False
         started = time.perf_counter()
-        if self._outlined and self._flat and self.layer.contour == 0 and self.drawn == 0:
-            self.layer.contour = (
-                OUTLINE  # not before: napari looks for outlines when it adds a layer
-            )
+        if self._outlined and self._flat and self.drawn == 0:
+            # Not before the first time: napari looks for outlines when it adds a layer, too.
+            self.layer.contour = OUTLINE
         else:
             self.layer.refresh(thumbnail=final, extent=False, highlight=False)
         self.drawn = time.perf_counter()
