@@ -13,14 +13,17 @@ from napari_unetpp.errors import UserError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     """Open a file beside `path` that takes its place when the block ends without an error.
 
     A write that is killed or fails leaves `path` as it was, and nothing half written under its
-    name. The folder is made.
+    name. The folder is made. With `new`, the path must be free: of two programs that want the
+    same name just one gets it.
 
     Raises
     ------
+    FileExistsError
+        If `path` exists and has to be new.
     UserError
         If the folder or the file can't be written.
     """
@@ -33,24 +36,41 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            _claim(temporary, path) if new else temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
+        if new and isinstance(error, FileExistsError) and path.exists():
+            raise
         raise UserError(
             f"{path} can't be written ({error.strerror or error}): choose another place or make "
             "room."
         ) from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, new: bool = False) -> None:
     """Write `content` to `path` as `replacing` does.
 
     Raises
     ------
+    FileExistsError
+        If `path` exists and has to be new.
     UserError
         If the folder or the file can't be written.
     """
-    with replacing(path) as file:
+    with replacing(path, new=new) as file:
         file.write(content)
+
+
+def _claim(temporary: Path, path: Path) -> None:
+    """Give a finished file a name that nobody has, in one step."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the name is reserved, then filled
+        path.open("x").close()
+        temporary.replace(path)
+    else:
+        temporary.unlink()

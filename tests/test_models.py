@@ -1,5 +1,6 @@
 """Model files and the store: what is saved comes back, and what was tampered with is refused."""
 
+import errno
 import json
 import os
 import subprocess
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
-from napari_unetpp.models import DEFAULT_MODEL, ModelSpec, Store, load_model
+from napari_unetpp.models import DEFAULT_MODEL, HistoryEntry, ModelSpec, Store, load_model
 from napari_unetpp.models.file import _digest, build_network, read_model, save_model
 from napari_unetpp.models.header import DIGEST_KEY, SPEC_KEY, read_spec
 from napari_unetpp.models.spec import FORMAT
@@ -244,6 +246,53 @@ write_atomically(pathlib.Path({str(path)!r}), b"new" * 1000)
     assert Store(path.parent).names()[-1] == "tiny"  # what the killed save left is no model
 
 
+def appearing(path: Path, content: bytes):
+    """In place of `os.fsync`: just then another program takes the name."""
+
+    def fsync(descriptor):
+        if not path.exists():
+            path.write_bytes(content)
+
+    return fsync
+
+
+@pytest.fixture(params=[True, False], ids=["links", "no links"])
+def links(request, monkeypatch):
+    """Whether the file system has hard links."""
+
+    def none(self, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not request.param:
+        monkeypatch.setattr(Path, "hardlink_to", none)
+
+
+def test_what_has_to_be_new_never_replaces_a_file(tmp_path, links, monkeypatch):
+    path = tmp_path / "new" / "model"
+    write_atomically(path, b"first", new=True)
+    assert path.read_bytes() == b"first"
+    with pytest.raises(FileExistsError):
+        write_atomically(path, b"second", new=True)
+    raced = tmp_path / "new" / "raced"
+    monkeypatch.setattr(os, "fsync", appearing(raced, b"theirs"))
+    with pytest.raises(FileExistsError):
+        write_atomically(raced, b"mine", new=True)
+    assert raced.read_bytes() == b"theirs"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["model", "raced"]
+    write_atomically(path, b"third")
+    assert path.read_bytes() == b"third"
+
+
+def test_a_new_file_that_cannot_be_written_is_told(tmp_path, links, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_atomically(tmp_path / "model", b"new", new=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 def test_others_may_read_a_model(path, tiny_model):
     reference = path.with_name("reference")
@@ -296,6 +345,72 @@ def test_a_name_that_can_be_none_is_refused(tiny_store, path, name):
     for action in (tiny_store.load, tiny_store.spec, tiny_store.remove):
         with pytest.raises(UserError, match="There is no model"):
             action(name)
+
+
+def test_versions_are_numbered(tiny_store, path):
+    before = path.read_bytes()
+    assert [tiny_store.add_version(path, "tiny") for _ in range(2)] == ["tiny+1", "tiny+2"]
+    assert tiny_store.add_version(path, "tiny+1") == "tiny+3"
+    assert tiny_store.add_version(path, "cells 2+9") == "cells 2+1"
+    assert tiny_store.load("tiny+3").spec.name == "tiny+3"
+    assert path.read_bytes() == before
+    tiny_store.remove("tiny+2")
+    assert tiny_store.add_version(path, "tiny") == "tiny+4"  # gaps are left …
+    tiny_store.add(path, "TINY+7")
+    assert tiny_store.add_version(path, "tiny") == "tiny+8"  # … in whatever case
+
+
+def test_two_programs_never_get_the_same_version(tiny_store, path, links, monkeypatch):
+    theirs = tiny_store.folder / "tiny+1.safetensors"
+    monkeypatch.setattr(os, "fsync", appearing(theirs, b"theirs"))
+    assert tiny_store.add_version(path, "tiny") == "tiny+2"
+    assert theirs.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("name", [None, "cells"])
+def test_a_name_that_is_taken_meanwhile_is_refused(tmp_path, path, monkeypatch, name):
+    store = Store(tmp_path / "store")
+    theirs = store.folder / f"{name or 'tiny'}.safetensors"
+    monkeypatch.setattr(os, "fsync", appearing(theirs, b"theirs"))
+    with pytest.raises(UserError, match="already"):
+        store.add(path, name)
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_versions_of_a_long_name_can_be_read(tiny_store, path):
+    long = "a" * 80
+    tiny_store.add(path, long)
+    names = [tiny_store.add_version(path, long) for _ in range(2)]
+    assert [tiny_store.load(name).spec.name for name in names] == names
+    assert tiny_store.add_version(path, names[0])[-2:] == "+3"
+
+
+def test_a_damaged_version_is_not_added(tiny_store, path):
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError):
+        tiny_store.add_version(path, "tiny")
+    assert tiny_store.names()[-1] == "tiny"
+
+
+def test_a_free_name_can_be_asked_for(tiny_store):
+    assert tiny_store.free_path("cells 2").parent == tiny_store.folder
+    with pytest.raises(UserError, match="already"):
+        tiny_store.free_path("TINY")
+
+
+def test_a_family_shares_its_corrections(tiny_store, tiny_model):
+    folder = tiny_store.corrections_folder(tiny_model.spec.lineage(tiny_model.digest))
+    assert folder.is_relative_to(tiny_store.folder)
+    entries = [
+        HistoryEntry(action="trained"),
+        HistoryEntry(action="fine-tuned", parent=tiny_model.digest, parent_name="tiny"),
+        HistoryEntry(action="fine-tuned", parent="f" * 64, parent_name="tiny+1"),
+    ]
+    for count, parent in ((1, None), (2, "tiny"), (3, "tiny+1")):
+        spec = tiny_model.spec.model_copy(update={"history": tuple(entries[:count])})
+        same = tiny_store.corrections_folder(spec.lineage("e" * 64)) == folder
+        assert same == (count > 1)
+        assert spec.parent_name == parent
 
 
 def test_a_damaged_file_is_not_added(tiny_store, path):

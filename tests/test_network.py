@@ -142,6 +142,47 @@ def test_a_pruned_network_is_a_copy():
     assert set(network.nodes) > set(small.nodes)
 
 
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_network_cut_to_a_depth_gives_the_same_logits(k):
+    x = image(13, 22)
+    small = TINY[2].up_to(k)
+    torch.testing.assert_close(small(x), TINY[2](x)[:k], rtol=0, atol=0)
+    assert set(small.nodes) == {f"X_{i}_{j}" for i in range(4) for j in range(4) if i + j <= k}
+    assert small.depth == k
+    assert small.supervised == tuple(range(1, k + 1))
+    assert small.widths == WIDTHS[: k + 1]
+    assert small.nodes["X_0_0"] is not TINY[2].nodes["X_0_0"]
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_a_network_is_cut_at_one_of_its_heads(k):
+    with pytest.raises(ValueError, match=f"no head L{k}"):
+        TINY[2].up_to(k)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("classes", [3, 5])
+def test_more_classes_leave_those_that_there_are(dims, classes):
+    x = image(*(9, 16, 5)[:dims])
+    wider = TINY[dims].with_classes(classes)
+    for new, old in zip(wider(x), TINY[dims](x), strict=True):
+        assert new.shape[1] == wider.classes == classes
+        torch.testing.assert_close(new[:, :3], old, rtol=1e-4, atol=1e-5)
+        assert not (new[:, 3:] > 0).any()  # nothing is found of what wasn't learnt
+    assert TINY[dims].classes == 3
+
+
+def test_new_classes_can_be_learnt():
+    wider = tiny().with_classes(2).requires_grad_(True)
+    sum(logits.sum() for logits in wider(image(8, 12, channels=1))).backward()
+    assert all(head.weight.grad[1].abs().sum() > 0 for head in wider.classifiers.values())
+
+
+def test_classes_are_not_taken_away():
+    with pytest.raises(ValueError, match="has 3 classes"):
+        TINY[2].with_classes(2)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_heads_come_as_soon_as_they_can(depth):
     network = copy.deepcopy(TINY[2])

@@ -46,7 +46,9 @@ def build_network(spec: ModelSpec) -> UNetPlusPlus:
     return UNetPlusPlus(spec.in_channels, len(spec.classes), spec.widths, spec.dims, norm=spec.norm)
 
 
-def save_model(network: UNetPlusPlus, spec: ModelSpec, path: Path, *, half: bool = False) -> Model:
+def save_model(
+    network: UNetPlusPlus, spec: ModelSpec, path: Path, *, half: bool = False, new: bool = False
+) -> Model:
     """Write a model file in one step: a save that is killed leaves the old file as it was.
 
     Parameters
@@ -59,6 +61,8 @@ def save_model(network: UNetPlusPlus, spec: ModelSpec, path: Path, *, half: bool
         The file, replaced if it exists. The folder is made.
     half : bool
         Keep the weights in 16 bits: half the file, and a relative rounding of 5e-4.
+    new : bool
+        Never replace a file.
 
     Returns
     -------
@@ -67,6 +71,8 @@ def save_model(network: UNetPlusPlus, spec: ModelSpec, path: Path, *, half: bool
 
     Raises
     ------
+    FileExistsError
+        If the file exists and has to be new.
     UserError
         If the file can't be written.
     """
@@ -77,7 +83,7 @@ def save_model(network: UNetPlusPlus, spec: ModelSpec, path: Path, *, half: bool
     spec_json = spec.model_dump_json()
     digest = _digest(spec_json, tensors)
     content = save(tensors, metadata={SPEC_KEY: spec_json, DIGEST_KEY: digest})
-    write_atomically(path, content)
+    write_atomically(path, content, new=new)
     return Model(network, spec, digest)
 
 

@@ -7,11 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+TRAINED, FINE_TUNED = "trained", "fine-tuned"
+"""What the history of a model tells of."""
+
 FORMAT = 1
 """Version of the file format. A file with a higher one is refused as too new."""
 
+LONGEST_NAME = 80
 ModelName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$", max_length=80)
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$", max_length=LONGEST_NAME)
 ]
 Width = Annotated[int, Field(ge=1, le=8192)]
 
@@ -56,12 +60,16 @@ class HistoryEntry(Frozen):
 
     Attributes
     ----------
-    action : str
-        What was done, in a word or two: "trained", "fine-tuned".
+    action : {"trained", "fine-tuned"}
+        What was done.
     when : str
         ISO 8601 date and time in UTC.
     parent : str, optional
         SHA-256 of the model that this one came from.
+    parent_name : str, optional
+        The name that it had.
+    corrections : tuple of str
+        Names of the files of the corrections that it learnt from (see `CorrectionFolder`).
     settings, scores, software : dict
         What it was done with, what was measured, and the versions used.
     """
@@ -69,6 +77,8 @@ class HistoryEntry(Frozen):
     action: str
     when: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     parent: str | None = None
+    parent_name: str | None = None
+    corrections: tuple[str, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
     software: dict[str, str] = Field(default_factory=dict)
@@ -113,6 +123,21 @@ class ModelSpec(Frozen):
     normalisation: Normalisation = Normalisation()
     history: tuple[HistoryEntry, ...] = ()
     format: int = FORMAT
+
+    @property
+    def parent_name(self) -> str | None:
+        """The name of the model that this one was fine-tuned from, if it was."""
+        return self.history[-1].parent_name if self.history else None
+
+    @property
+    def corrections(self) -> frozenset[str]:
+        """Names of the files of all corrections that this model and its ancestors learnt."""
+        return frozenset(name for entry in self.history for name in entry.corrections)
+
+    def lineage(self, digest: str) -> str:
+        """Which family a model is of: the SHA-256 of its first ancestor, or its own `digest`."""
+        parents = (entry.parent for entry in self.history if entry.action == FINE_TUNED)
+        return next(parents, None) or digest
 
     @property
     def depth(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
 from napari_unetpp.models.header import SUFFIX, read_spec
-from napari_unetpp.models.spec import ModelName, ModelSpec
+from napari_unetpp.models.spec import LONGEST_NAME, ModelName, ModelSpec
 
 if TYPE_CHECKING:
     from napari_unetpp.models.file import Model  # at run time only when needed: it brings torch
@@ -107,12 +108,69 @@ class Store:
         from napari_unetpp.models.file import read_model, save_model
 
         model = read_model(source)
-        if name is None or name == model.spec.name:
-            write_atomically(self._free_path(model.spec.name), source.read_bytes())
-            return model.spec.name
-        path = self._free_path(name)
-        save_model(model.network, model.spec.model_copy(update={"name": name}), path)
+        path = self.free_path(model.spec.name if name is None else name)
+        try:
+            if name is None or name == model.spec.name:
+                write_atomically(path, source.read_bytes(), new=True)
+                return model.spec.name
+            save_model(model.network, model.spec.model_copy(update={"name": name}), path, new=True)
+        except FileExistsError as error:  # another program was faster
+            raise _taken(path.name.removesuffix(SUFFIX)) from error
         return name
+
+    def free_path(self, name: str) -> Path:
+        """Where a model of this name would be kept.
+
+        Raises
+        ------
+        UserError
+            If the name is taken or can't be one.
+        """
+        try:
+            _NAME.validate_python(name)
+        except ValidationError as error:
+            raise UserError(
+                f"{name!r} can't be the name of a model: use letters, digits, spaces and . _ + -, "
+                f"{LONGEST_NAME} at the most."
+            ) from error
+        # Windows and macOS take "Nuclei" and "nuclei" for one file.
+        if name.casefold() in (taken.casefold() for taken in self.names()):
+            raise _taken(name)
+        return self.folder / f"{name}{SUFFIX}"
+
+    def add_version(self, candidate: Path, of: str) -> str:
+        """Take the fine-tuned model in `candidate` in, as the next version; gives its name.
+
+        The versions of "nuclei" are "nuclei+1", "nuclei+2" …; those of "nuclei+1" go on counting.
+        A number is never used for two models, also if another program takes one at this moment.
+
+        Parameters
+        ----------
+        candidate : Path
+            A model file; it stays where it is.
+        of : str
+            Name of the model that it was made from.
+
+        Raises
+        ------
+        UserError
+            If the file is refused (see `read_model`), or can't be written.
+        """
+        from napari_unetpp.models.file import read_model, save_model
+
+        model = read_model(candidate)
+        while True:
+            name = self._next_version(of)
+            spec = model.spec.model_copy(update={"name": name})
+            try:
+                save_model(model.network, spec, self.folder / f"{name}{SUFFIX}", new=True)
+            except FileExistsError:
+                continue  # another program was faster
+            return name
+
+    def corrections_folder(self, lineage: str) -> Path:
+        """Where the corrections for a family of models are kept (see `ModelSpec.lineage`)."""
+        return self.folder / "corrections" / lineage[:16]
 
     def export(self, name: str, target: Path, *, force: bool = False) -> None:
         """Copy a model to a file to give away.
@@ -144,18 +202,11 @@ class Store:
         except OSError as error:
             raise UserError(f"{path} can't be removed ({error.strerror}).") from error
 
-    def _free_path(self, name: str) -> Path:
-        try:
-            _NAME.validate_python(name)
-        except ValidationError as error:
-            raise UserError(
-                f"{name!r} can't be the name of a model: use letters, digits, spaces and . _ + -, "
-                "80 at the most."
-            ) from error
-        # Windows and macOS take "Nuclei" and "nuclei" for one file.
-        if name.casefold() in (taken.casefold() for taken in self.names()):
-            raise UserError(f"There is a model {name!r} already: give another name (--name).")
-        return self.folder / f"{name}{SUFFIX}"
+    def _next_version(self, of: str) -> str:
+        base = re.sub(r"\+\d+$", "", of)[: LONGEST_NAME - len("+9999")]
+        pattern = re.compile(rf"{re.escape(base)}\+(\d+)", re.IGNORECASE)
+        numbers = [int(m[1]) for name in self.names() if (m := pattern.fullmatch(name))]
+        return f"{base}+{max(numbers, default=0) + 1}"
 
 
 def load_model(name_or_path: str | Path) -> Model:
@@ -172,6 +223,10 @@ def load_model(name_or_path: str | Path) -> Model:
     if path.suffix == SUFFIX:
         return read_model(path)
     return Store().load(str(name_or_path))
+
+
+def _taken(name: str) -> UserError:
+    return UserError(f"There is a model {name!r} already: give another name (--name).")
 
 
 def _user_folder() -> Path:

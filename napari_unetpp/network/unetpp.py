@@ -157,17 +157,39 @@ class UNetPlusPlus(nn.Module):
         ValueError
             If this network has no head `k`.
         """
-        if k not in self.supervised:
-            raise ValueError(f"There is no head L{k} to prune to: choose one of {self.supervised}.")
-        small = copy.copy(self)  # shallow: the modules are replaced below, before the deep copy
-        small.widths = self.widths[: k + 1]
-        small.supervised = (k,)
-        kept = {name(i, j) for i, j in grid(k)}
-        small._modules = dict(self._modules)
-        small.nodes = nn.ModuleDict({n: m for n, m in self.nodes.items() if n in kept})
-        small.ups = nn.ModuleDict({n: m for n, m in self.ups.items() if n in kept})
-        small.classifiers = nn.ModuleDict({f"L{k}": self.classifiers[f"L{k}"]})
-        return copy.deepcopy(small)
+        return self._part(k, (k,))
+
+    def up_to(self, k: int) -> UNetPlusPlus:
+        """A copy with the heads up to `k` and the nodes that these need, ``i + j <= k``.
+
+        Raises
+        ------
+        ValueError
+            If this network has no head `k`.
+        """
+        return self._part(k, tuple(head for head in self.supervised if head <= k))
+
+    def with_classes(self, classes: int) -> UNetPlusPlus:
+        """A copy for more classes: the body and the classes that there are stay as they are.
+
+        The weights of the others are 0, so that nothing is found of them before they are learnt.
+
+        Raises
+        ------
+        ValueError
+            If there would be fewer classes than now.
+        """
+        if classes < self.classes:
+            raise ValueError(f"The network has {self.classes} classes; give as many or more.")
+        wider = copy.deepcopy(self)
+        wider.classes = classes
+        for key, old in self.classifiers.items():
+            new = head(self.widths[0], classes, dims=self.dims)
+            with torch.no_grad():
+                for part, values in old.named_parameters():
+                    new.get_parameter(part).zero_()[: self.classes] = values
+            wider.classifiers[key] = new
+        return wider
 
     def folded(self) -> UNetPlusPlus:
         """A copy for inference, in evaluation mode, with the batch norms in the weights."""
@@ -177,6 +199,19 @@ class UNetPlusPlus(nn.Module):
             plain.nodes[node] = block.folded()
         plain.norm, plain.dropout = None, 0.0
         return plain
+
+    def _part(self, k: int, heads: tuple[int, ...]) -> UNetPlusPlus:
+        if k not in self.supervised:
+            raise ValueError(f"There is no head L{k} to prune to: choose one of {self.supervised}.")
+        small = copy.copy(self)  # shallow: the modules are replaced below, before the deep copy
+        small.widths = self.widths[: k + 1]
+        small.supervised = heads
+        kept = {name(i, j) for i, j in grid(k)}
+        small._modules = dict(self._modules)
+        small.nodes = nn.ModuleDict({n: m for n, m in self.nodes.items() if n in kept})
+        small.ups = nn.ModuleDict({n: m for n, m in self.ups.items() if n in kept})
+        small.classifiers = nn.ModuleDict({f"L{h}": self.classifiers[f"L{h}"] for h in heads})
+        return copy.deepcopy(small)
 
     def _validate(self) -> None:
         if self.dims not in LAYER_KINDS:
