@@ -542,7 +542,8 @@ def test_demo_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install 'napari-unetpp[all]'" in result.stderr
 
 
-def test_help_does_without_torch() -> None:
+@pytest.mark.parametrize("command", ["train", "finetune"])
+def test_help_does_without_torch(command: str) -> None:
     code = """
 import sys
 from napari_unetpp.cli import main
@@ -552,4 +553,4 @@ except SystemExit as end:
     assert not end.code
 print([name for name in ("torch", "scipy", "napari") if name in sys.modules])
 """
-    assert in_new_python(code, "train", "--help").endswith("[]\n")
+    assert in_new_python(code, command, "--help").endswith("[]\n")

@@ -252,6 +252,16 @@ def test_pairs_are_found_by_name_and_missing_labels_are_named(tmp_path: Path) ->
     ]
 
 
+def test_two_files_are_a_pair_and_a_file_and_a_folder_are_none(tmp_path: Path) -> None:
+    image, labels = tmp_path / "cells.tif", tmp_path / "painted.png"
+    image.touch(), labels.touch()
+
+    assert find_pairs(image, labels) == [(image, labels)]
+    for pair in ((image, tmp_path), (tmp_path, labels)):
+        with pytest.raises(UserError, match="give two files, or two folders"):
+            find_pairs(*pair)
+
+
 @pytest.mark.parametrize(("make", "words"), [(False, "no folder"), (True, "no image")])
 def test_folder_without_images_is_refused(tmp_path: Path, make: bool, words: str) -> None:
     folder = tmp_path / "images"

@@ -63,9 +63,8 @@ def network(**arguments) -> UNetPlusPlus:
 
 def fit(options=TINY, checkpoint=None, validation=True, **arguments) -> Fit:
     held_out = [sample(9)] if validation else []
-    return Fit(
-        network(**arguments), [sample(n) for n in range(3)], held_out, options, CPU, checkpoint
-    )
+    samples = [sample(n) for n in range(3)]
+    return Fit(network(**arguments), samples, held_out, options, CPU, checkpoint=checkpoint)
 
 
 def assert_same(one: torch.nn.Module, other: torch.nn.Module) -> None:

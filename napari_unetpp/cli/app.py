@@ -12,6 +12,7 @@ from napari_unetpp import __version__
 from napari_unetpp.cli.console import say
 from napari_unetpp.cli.demo import demo
 from napari_unetpp.cli.evaluate import evaluate
+from napari_unetpp.cli.finetune import finetune
 from napari_unetpp.cli.models import models
 from napari_unetpp.cli.segment import segment
 from napari_unetpp.cli.train import train
@@ -41,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # the other modes keep the line breaks of docstrings
     pretty_exceptions_enable=False,
 )
-for command in (segment, train, evaluate, demo):
+for command in (segment, train, finetune, evaluate, demo):
     app.command()(command)
 app.add_typer(models, name="models")
 
@@ -59,7 +60,7 @@ def _every_command(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show it, and end."),
     ] = False,
 ) -> None:
-    """UNet++: segment images at four depths, train models, and measure them."""
+    """UNet++: segment images at four depths, train and fine-tune models, and measure them."""
     for name in ("napari_unetpp", "tifffile"):  # what matters of their logs is said in sentences
         logging.getLogger(name).addHandler(logging.NullHandler())
 

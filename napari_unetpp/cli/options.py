@@ -25,9 +25,14 @@ DeviceOption = Annotated[
     typer.Option(help="Where to compute; auto takes CUDA, then MPS, then the CPU."),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-ImagesArgument = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of images.")]
+ImagesArgument = Annotated[
+    Path, typer.Argument(metavar="IMAGES", help="Folder of images, or one image.")
+]
 LabelsArgument = Annotated[
-    Path, typer.Argument(metavar="LABELS", help="Folder of labels with the names of the images.")
+    Path,
+    typer.Argument(
+        metavar="LABELS", help="Folder of labels with the names of the images, or one file of them."
+    ),
 ]
 
 

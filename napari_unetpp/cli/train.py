@@ -50,7 +50,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(min=1e-7, help="The highest; of AdamW.")] = 1e-3,
     scale: Annotated[
         float, typer.Option(min=1.0, help="Objects are made up to so many times larger, smaller.")
-    ] = 1.5,
+    ] = 1.6,
     widths: Annotated[
         str, typer.Option(help="Channels of the rows of the network; one row more than heads.")
     ] = "32,64,128,256,512",

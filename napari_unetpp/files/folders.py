@@ -40,11 +40,20 @@ def image_paths(folder: Path) -> list[Path]:
 def find_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     """Match the images of a folder with the labels of the same name (the ending may differ).
 
+    Two files are a pair, whatever their names.
+
     Raises
     ------
     UserError
-        If a folder is missing or empty, or an image has no labels.
+        If a folder is missing or empty, an image has no labels, or just one is a file.
     """
+    if images.is_file() and labels.is_file():
+        return [(images, labels)]
+    if images.is_file() or labels.is_file():
+        raise UserError(
+            f"Of {images} and {labels} one is a file: give two files, or two folders with files "
+            "of the same names."
+        )
     of_stem = {path.stem: path for path in image_paths(labels)}
     pairs = [(path, of_stem.get(path.stem)) for path in image_paths(images)]
     missing = [image.name for image, label in pairs if label is None]

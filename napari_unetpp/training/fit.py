@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -74,6 +75,8 @@ class Fit:
         How.
     device : Device
         Where.
+    probabilities : float array, optional
+        How likely each sample is drawn; by default as `draw_probabilities` says.
     checkpoint : Path, optional
         Where the state is kept, after each `validate_every` steps and at a stop. If the file is
         there, the run resumes.
@@ -91,6 +94,8 @@ class Fit:
         validation: Sequence[Sample],
         options: FitOptions,
         device: Device,
+        *,
+        probabilities: NDArray[np.float64] | None = None,
         checkpoint: Path | None = None,
     ) -> None:
         if not train:
@@ -104,14 +109,14 @@ class Fit:
         tune_allocator()
         self.options = options
         self.device = device
-        self.network = channels_last(network.to(device.kind))
+        self.network = channels_last(network.requires_grad_(True).to(device.kind))
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=_mean_with_decay(options.averaging), use_buffers=True
         )
         self.best_scores: Scores | None = None
         self._best = self._averaged_network()
         self._train = train
-        self._probabilities = draw_probabilities(train)
+        self._probabilities = draw_probabilities(train) if probabilities is None else probabilities
         self._validation = validation
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), options.learning_rate, weight_decay=options.weight_decay
@@ -120,6 +125,7 @@ class Fit:
         self._step = 0
         self._seconds = 0.0
         self._since_best = 0
+        self._validations = 0
         if checkpoint is not None and checkpoint.is_file():
             self._resume(load_checkpoint(checkpoint, self._modules, self._optimizer))
 
@@ -140,14 +146,15 @@ class Fit:
                 loss = self._learn(*batch)
                 self._step += 1
                 self._seconds = time.monotonic() - started
-                due = self._step % self.options.validate_every == 0 or self._progress() >= 1
-                yield self._validated(loss) if due else self._event(loss)
+                yield self._validated(loss) if self._is_due() else self._event(loss)
         self._keep()  # a stop comes between validations
 
     def _learn(self, image: Tensor, mask: Tensor, weight: Tensor) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.network.train()
+        if self.options.frozen_norm:
+            freeze_norm(self.network)
         with self._autocast():
             heads = self.network(image)
         weights = self.options.head_weights or (1.0,) * len(heads)
@@ -174,6 +181,7 @@ class Fit:
 
     def _validated(self, loss: float) -> FitEvent:
         scores, is_best = None, False
+        self._validations += 1
         if self._validation:
             network = self._averaged_network()
             scores = validate(prepared(network, self.device), self._validation, self.device)
@@ -194,6 +202,14 @@ class Fit:
 
     def _is_over(self) -> bool:
         return self._progress() >= 1 or self._since_best >= self.options.patience
+
+    def _is_due(self) -> bool:
+        """Whether to validate after this step."""
+        if self._progress() >= 1:
+            return True
+        if self.options.validations is None:
+            return self._step % self.options.validate_every == 0
+        return self._progress() * self.options.validations >= self._validations + 1
 
     def _progress(self) -> float:
         """From 0 to 1, by steps or by time, whichever is further."""
@@ -231,6 +247,13 @@ class Fit:
         self._step, self._seconds = state["step"], state["seconds"]
         self._since_best = state["since_best"]
         self.best_scores = None if state["best_scores"] is None else Scores(**state["best_scores"])
+
+
+def freeze_norm(network: nn.Module) -> None:
+    """Have the batch norms use, and keep, the statistics that they have."""
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            module.eval()
 
 
 def _mean_with_decay(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -1,8 +1,9 @@
-"""How to train."""
+"""How to train, and how to fine-tune."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.training.augment import Augmentation
@@ -30,8 +31,12 @@ class FitOptions:
         Decay of the running mean of the weights, which is what is validated and kept.
     head_weights : tuple of float, optional
         Weights of the heads in the loss; equal by default, as in the paper.
+    frozen_norm : bool
+        Batch norms keep the statistics that they have, as for a few images like those before.
     validate_every : int
         Steps between validations.
+    validations : int, optional
+        Instead: so many, evenly over the time or the steps.
     patience : int
         Validations without a better score after which the training ends.
     augmentation : Augmentation
@@ -49,7 +54,9 @@ class FitOptions:
     warm_up: int = 100
     averaging: float = 0.998
     head_weights: tuple[float, ...] | None = None
+    frozen_norm: bool = False
     validate_every: int = 250
+    validations: int | None = None
     patience: int = 12
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
@@ -74,3 +81,59 @@ class FitOptions:
             )
         if not 0 <= self.averaging < 1:
             raise UserError(f"averaging is {self.averaging}; give 0 or more, and less than 1.")
+
+
+FINETUNE_FIT = FitOptions(
+    batch=4,
+    patch=(192, 192),
+    learning_rate=1e-3,
+    warm_up=10,
+    averaging=0.98,
+    validations=12,
+    patience=1000,
+    augmentation=Augmentation(scale=1.25, noise=0.03, shading=0.2),
+)
+"""The training in a fine-tuning: short, on few images that are like those to come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions:
+    """How to fine-tune. The defaults gained most per minute, see `docs/finetune.md`.
+
+    Attributes
+    ----------
+    minutes : float
+        Time, all in all.
+    steps : int, optional
+        Or so many batches, whichever is over first.
+    depth : int, optional
+        The deepest head of the new version; those beyond it are given up.
+    start : {"model", "nothing"}
+        From the model's weights, or from random ones of the same form.
+    replay : float
+        Share of the patches that earlier corrections give, if there are any.
+    fit : FitOptions
+        The training itself.
+    """
+
+    minutes: float = 2.0
+    steps: int | None = None
+    depth: int | None = None
+    start: Literal["model", "nothing"] = "model"
+    replay: float = 0.3
+    fit: FitOptions = FINETUNE_FIT
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises
+        ------
+        UserError
+            If a number is out of range.
+        """
+        if self.minutes <= 0:
+            raise UserError(f"minutes is {self.minutes}, but must be above 0: give more.")
+        if self.steps is not None and self.steps <= 0:
+            raise UserError(f"steps is {self.steps}, but must be above 0: give more.")
+        if not 0 <= self.replay < 1:
+            raise UserError(f"replay is {self.replay}; give a share from 0 to below 1.")

@@ -17,7 +17,7 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.files import find_pairs
 from napari_unetpp.inference.devices import Device
 from napari_unetpp.models.file import build_network, save_model
-from napari_unetpp.models.spec import HistoryEntry, ModelSpec
+from napari_unetpp.models.spec import TRAINED, HistoryEntry, ModelSpec
 from napari_unetpp.training.fit import Fit, FitEvent
 from napari_unetpp.training.options import FitOptions
 from napari_unetpp.training.samples import Sample, load_samples
@@ -117,15 +117,15 @@ def train_model(
         raise UserError(f"{output} exists and is kept: choose another name or use --force.")
     train, validation = data.load(spec, options.seed)
     torch.manual_seed(options.seed)
-    fit = Fit(build_network(spec), train, validation, options, device, checkpoint)
+    fit = Fit(build_network(spec), train, validation, options, device, checkpoint=checkpoint)
 
     def save() -> None:
         scores = {} if fit.best_scores is None else fit.best_scores.as_dict()
         entry = HistoryEntry(
-            action="trained",
+            action=TRAINED,
             settings=_settings(data, options, device),
             scores=scores,
-            software=_software(),
+            software=software(),
         )
         described = spec.model_copy(update={"history": (*spec.history, entry)})
         save_model(fit.best, described, output, half=half)
@@ -147,7 +147,8 @@ def _settings(data: TrainingData, options: FitOptions, device: Device) -> dict[s
     return {**settings, "stains": data.stains, "device": device.label}
 
 
-def _software() -> dict[str, str]:
+def software() -> dict[str, str]:
+    """The versions of what a training depends on."""
     names = ("napari-unetpp", "torch", "numpy")
     known = {dist.metadata["Name"] for dist in importlib.metadata.distributions()}
     return {name: importlib.metadata.version(name) for name in names if name in known}

@@ -16,6 +16,7 @@ from napari_unetpp.inference.axes import Planes
 from napari_unetpp.inference.channels import channels_for
 from napari_unetpp.inference.normalise import LUMINANCE, find_limits, normalise
 from napari_unetpp.models.spec import ModelSpec, Normalisation
+from napari_unetpp.training.labels import class_masks
 
 FloatArray = NDArray[np.float32]
 
@@ -37,6 +38,9 @@ class Sample:
         often than their share, and validation reports each.
     copies : int
         How many samples show this plane, each in another grey: together they count as one.
+    places : tuple of int arrays
+        Where patches are drawn around: groups of positions ``(n, 2)``, of which each is taken as
+        often as the others. Without any, patches come from everywhere.
     """
 
     image: FloatArray
@@ -44,6 +48,7 @@ class Sample:
     weight: FloatArray
     kind: str
     copies: int = 1
+    places: tuple[NDArray[np.int64], ...] = ()
 
 
 def load_samples(
@@ -74,31 +79,43 @@ def load_samples(
     rng = np.random.default_rng(seed)
     samples: list[Sample] = []
     for image_path, label_path in pairs:
-        image, label = read_image(image_path), read_image(label_path)
-        planes = Planes.of(image.data, image.axes)
-        if label.data.shape != planes.result_shape:
-            raise UserError(
-                f"{label_path.name} has shape {label.data.shape}, but its image needs labels of "
-                f"shape {planes.result_shape}."
-            )
+        image, label, planes = read_pair(image_path, label_path)
         greys = [LUMINANCE, *(tuple(rng.dirichlet((2, 3, 1))) for _ in range(stains))]
         to_mix = greys if planes.is_colour and spec.in_channels == 1 else greys[:1]
         mixes = [channels_for(planes, spec.in_channels, grey=grey) for grey in to_mix]
         for index in planes.indices():
-            plane = planes.take(image.data, index)
-            mask = _mask(planes.result_plane(label.data, index), len(spec.classes))
+            plane = planes.take(image, index)
+            mask = _mask(planes.result_plane(label, index), len(spec.classes))
             samples.extend(
                 _sample(mix(plane), mask, planes.is_colour, spec, len(mixes)) for mix in mixes
             )
     return samples
 
 
+def read_pair(image_path: Path, label_path: Path) -> tuple[NDArray[Any], NDArray[Any], Planes]:
+    """An image, its labels ``(*planes.result_shape)``, and how both are taken apart.
+
+    Raises
+    ------
+    UserError
+        If a file can't be read, or the labels don't have the shape of the image.
+    """
+    image, label = read_image(image_path), read_image(label_path)
+    planes = Planes.of(image.data, image.axes)
+    if label.data.shape != planes.result_shape:
+        raise UserError(
+            f"{label_path.name} has shape {label.data.shape}, but its image needs labels of "
+            f"shape {planes.result_shape}."
+        )
+    return image.data, label.data, planes
+
+
 def draw_probabilities(samples: Sequence[Sample]) -> NDArray[np.float64]:
     """How likely each sample is drawn.
 
-    Kinds are drawn by the root of their foreground pixels: between "each pixel alike", with which
-    a rare kind is never learnt, and "each kind alike", with which a dozen images are learnt by
-    heart. Inside a kind, samples are drawn by the root of their size.
+    Kinds are drawn by the cube root of their foreground pixels: between "each pixel alike", with
+    which a rare kind is never learnt, and "each kind alike", with which a dozen images are learnt
+    by heart. Inside a kind, samples are drawn by the root of their size.
     """
     kinds = np.array([sample.kind for sample in samples])
     copies = np.array([float(sample.copies) for sample in samples])
@@ -106,26 +123,28 @@ def draw_probabilities(samples: Sequence[Sample]) -> NDArray[np.float64]:
     weights = np.sqrt([float(sample.weight.size) for sample in samples]) / copies
     for kind in np.unique(kinds):
         of_kind = kinds == kind
-        weights[of_kind] *= np.sqrt(foreground[of_kind].sum()) / weights[of_kind].sum()
+        weights[of_kind] *= np.cbrt(foreground[of_kind].sum()) / weights[of_kind].sum()
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-def _sample(
-    channels: NDArray[Any], mask: NDArray[np.uint8], is_colour: bool, spec: ModelSpec, copies: int
-) -> Sample:
-    image, inverted = _normalised(channels, spec.normalisation)
-    kind = "colour" if is_colour else f"grey on {'bright' if inverted else 'dark'}"
-    return Sample(image, mask, np.ones((1, *image.shape[1:]), np.float32), kind, copies)
-
-
-def _normalised(channels: NDArray[Any], normalisation: Normalisation) -> tuple[FloatArray, bool]:
+def normalise_channels(
+    channels: NDArray[Any], normalisation: Normalisation
+) -> tuple[FloatArray, bool]:
+    """A plane ``(c, y, x)`` as the network sees it, and whether it had a bright background."""
     limits = [find_limits(channel, normalisation) for channel in channels]
     image = np.stack([normalise(c, k) for c, k in zip(channels, limits, strict=True)])
     return image, limits[0].inverted
 
 
+def _sample(
+    channels: NDArray[Any], mask: NDArray[np.uint8], is_colour: bool, spec: ModelSpec, copies: int
+) -> Sample:
+    image, inverted = normalise_channels(channels, spec.normalisation)
+    kind = "colour" if is_colour else f"grey on {'bright' if inverted else 'dark'}"
+    return Sample(image, mask, np.ones((1, *image.shape[1:]), np.float32), kind, copies)
+
+
 def _mask(labels: NDArray[Any], classes: int) -> NDArray[np.uint8]:
     if classes == 1:
         return np.asarray(labels > 0, np.uint8)[None]
-    numbers = np.arange(1, classes + 1)[:, None, None]
-    return np.asarray(labels[None] == numbers, np.uint8)
+    return class_masks(labels, classes)

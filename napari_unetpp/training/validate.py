@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_unetpp.evaluation.metrics import PixelCounts
 from napari_unetpp.inference.devices import Device, memory_format
@@ -17,6 +18,11 @@ from napari_unetpp.training.samples import Sample
 
 WINDOW = 1024
 """Larger samples are validated in windows of this size, so that memory stays bounded."""
+CELL = 64
+"""Side of the squares in which pixels are counted: what is nearer together errs together."""
+
+Cells = NDArray[np.int64]
+"""Shape ``(cells, 4)``: pixels in both, in the mask, in the truth, and known."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,13 @@ class Scores:
         "L1" … to IoU, 0 to 1.
     kinds : dict of str to (dict of str to float)
         The same for each kind of image.
+    cells : dict of str to (dict of str to int array)
+        For each kind and head what was counted, place by place.
     """
 
     heads: Mapping[str, float]
     kinds: Mapping[str, Mapping[str, float]]
+    cells: Mapping[str, Mapping[str, Cells]] = field(default_factory=dict, compare=False)
 
     @property
     def mean(self) -> float:
@@ -40,14 +49,14 @@ class Scores:
         return float(np.mean(list(self.heads.values())))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values without the cells, for JSON."""
         kinds = {kind: dict(heads) for kind, heads in self.kinds.items()}
         return {"heads": dict(self.heads), "kinds": kinds}
 
 
 def validate(network: UNetPlusPlus, samples: Sequence[Sample], device: Device) -> Scores:
     """The scores of a network that `devices.prepared` made ready."""
-    counts: dict[tuple[str, int], PixelCounts] = defaultdict(PixelCounts)
+    cells: dict[str, dict[str, list[Cells]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         for rows, columns in _windows(sample.image.shape[1:]):
             image = torch.from_numpy(sample.image[None, :, rows, columns])
@@ -57,13 +66,32 @@ def validate(network: UNetPlusPlus, samples: Sequence[Sample], device: Device) -
             with torch.inference_mode():
                 for k, logits in zip(network.supervised, network.heads(image), strict=True):
                     mask = (logits[0] > 0).cpu().numpy() & known
-                    counts[sample.kind, k] += PixelCounts.of(mask, truth)
-    kinds = sorted({kind for kind, _ in counts})
-    total = {k: sum((counts[kind, k] for kind in kinds), PixelCounts()) for k in network.supervised}
-    return Scores(
-        {f"L{k}": total[k].iou for k in network.supervised},
-        {kind: {f"L{k}": counts[kind, k].iou for k in network.supervised} for kind in kinds},
-    )
+                    cells[sample.kind][f"L{k}"].append(_count(mask, truth, known))
+    whole = {
+        kind: {head: np.concatenate(parts) for head, parts in heads.items()}
+        for kind, heads in sorted(cells.items())
+    }
+    kinds = {kind: {head: iou_of(c) for head, c in heads.items()} for kind, heads in whole.items()}
+    names = [f"L{k}" for k in network.supervised]
+    together = {name: np.concatenate([heads[name] for heads in whole.values()]) for name in names}
+    return Scores({name: iou_of(c) for name, c in together.items()}, kinds, whole)
+
+
+def iou_of(cells: Cells) -> float:
+    """IoU over all cells together."""
+    overlap, predicted, true, _ = (int(n) for n in cells.sum(axis=0))
+    return PixelCounts(overlap, predicted, true).iou
+
+
+def _count(mask: NDArray[np.bool_], truth: NDArray[np.bool_], known: NDArray[np.bool_]) -> Cells:
+    """The cells of a window; masks are ``(class, y, x)``, known ``(1, y, x)``."""
+    everywhere = np.broadcast_to(known, truth.shape)
+    layers = np.stack([(mask & truth), mask, truth, everywhere]).sum(axis=1)  # (4, y, x)
+    missing = [-n % CELL for n in layers.shape[1:]]
+    padded = np.pad(layers, ((0, 0), (0, missing[0]), (0, missing[1])))
+    rows, columns = (n // CELL for n in padded.shape[1:])
+    counts = padded.reshape(4, rows, CELL, columns, CELL).sum(axis=(2, 4)).reshape(4, -1).T
+    return np.asarray(counts[counts[:, 3] > 0], np.int64)
 
 
 def _windows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:

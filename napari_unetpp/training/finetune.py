@@ -1,0 +1,268 @@
+"""From corrections to a new version of a model, measured on corrections that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.inference.devices import (
+    Device,
+    choose_device,
+    is_out_of_memory,
+    prepared,
+    release_memory,
+)
+from napari_unetpp.models.file import Model, build_network, save_model
+from napari_unetpp.models.spec import FINE_TUNED, HistoryEntry, ModelSpec
+from napari_unetpp.network import UNetPlusPlus
+from napari_unetpp.training.corrections import Correction
+from napari_unetpp.training.fit import Fit
+from napari_unetpp.training.gate import enough, judge
+from napari_unetpp.training.messages import (
+    EARLIER,
+    HELD_OUT,
+    FinetuneEvent,
+    Result,
+    ScoresByKind,
+)
+from napari_unetpp.training.options import FinetuneOptions
+from napari_unetpp.training.run import software
+from napari_unetpp.training.samples import Sample
+from napari_unetpp.training.study import check_corrections, lessons_of
+from napari_unetpp.training.validate import Scores, validate
+
+SMALLEST_PATCH = 64
+"""When memory runs out, patches get no smaller than this."""
+
+
+def finetune(
+    model: Model,
+    corrections: Sequence[Correction],
+    *,
+    output: Path,
+    earlier: Sequence[Correction] = (),
+    options: FinetuneOptions | None = None,
+    device: Device | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[FinetuneEvent]:
+    """Fine-tune a model on corrections; yields an event a step.
+
+    A part of the corrections is held out, by place (see `split_places`). The best version so far
+    by their IoU is always in `output`, so that a fine-tuning that is killed loses nothing but
+    what came after. The first event comes before the first step and has the scores of `model`.
+
+    Parameters
+    ----------
+    model : Model
+        To start from; it is not changed.
+    corrections : sequence of Correction
+        To learn from.
+    output : Path
+        Where the new version is saved.
+    earlier : sequence of Correction
+        Of the fine-tunings before this one: some are learnt again, and some are scored.
+    options : FinetuneOptions, optional
+        How.
+    device : Device, optional
+        Where; by default as `choose_device` says.
+    stop : callable
+        Asked before each step; True ends it, with the best so far.
+
+    Raises
+    ------
+    UserError
+        If nothing was corrected, all of it is background, or the corrections don't fit the model.
+    """
+    options = options or FinetuneOptions()
+    check_corrections(corrections, model.spec)
+    return _Finetuning(
+        model, corrections, earlier, output, options, device or choose_device()
+    ).events(stop)
+
+
+class _Finetuning:
+    """One fine-tuning; it remembers what gave way when memory ran out."""
+
+    def __init__(
+        self,
+        model: Model,
+        corrections: Sequence[Correction],
+        earlier: Sequence[Correction],
+        output: Path,
+        options: FinetuneOptions,
+        device: Device,
+    ) -> None:
+        self.started = time.monotonic()
+        self.model, self.corrections, self.output = model, corrections, output
+        self.options, self.fit_options, self.device = options, options.fit, device
+        self.notice = ""
+        torch.manual_seed(options.fit.seed)
+        highest = max(int(c.classes.max(initial=0)) for c in (*corrections, *earlier))
+        self.spec, self.network = _start(model, max(highest, len(model.spec.classes)), options)
+        kinds = [HELD_OUT] * len(corrections) + [EARLIER] * len(earlier)
+        lessons = lessons_of((*corrections, *earlier), self.spec, kinds)
+        self.lessons, self.replayed = lessons[: len(corrections)], lessons[len(corrections) :]
+        self.held_out = [sample for lesson in lessons for sample in lesson.held_out]
+        self.before: Scores | None = None
+
+    def events(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
+        while True:
+            try:
+                yield from self._attempt(stop)
+                return
+            except RuntimeError as error:  # torch has no narrower class for all devices
+                if not is_out_of_memory(error):
+                    raise
+            self._give_way()
+
+    def _attempt(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
+        if self.before is None:
+            self.before = self._validated(_widened(self.model.network, self.spec), self.held_out)
+            yield self._event(0, 0.0, scores=None if self.before is None else _kinds(self.before))
+        yield from self._fit(self.held_out if enough(self.before) else [], stop)
+
+    def _fit(self, held_out: Sequence[Sample], stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
+        learnt = [lesson.learnt for lesson in (*self.lessons, *self.replayed)]
+        left = self.options.minutes - (time.monotonic() - self.started) / 60
+        fit = Fit(
+            self.network,
+            learnt,
+            held_out,
+            replace(
+                self.fit_options,
+                minutes=max(left, 0.01),
+                steps=self.options.steps or 1_000_000,
+            ),
+            self.device,
+            probabilities=self._probabilities(),
+        )
+        step = 0
+        for event in fit.run(stop):
+            step = event.step
+            result = None
+            if event.is_best:
+                result = self._save(fit.best, event.scores, step)
+            yield self._event(
+                step,
+                max(step / event.steps, self._seconds() / 60 / self.options.minutes),
+                loss=event.loss,
+                scores=None if event.scores is None else _kinds(event.scores),
+                result=result,
+            )
+        if fit.best_scores is None and step:  # stopped early, or nothing is held out
+            scores = self._validated(fit.best, held_out)
+            yield self._event(step, 1.0, result=self._save(fit.best, scores, step))
+
+    def _save(self, network: UNetPlusPlus, scores: Scores | None, steps: int) -> Result:
+        before = {} if self.before is None else _kinds(self.before)
+        after = {} if scores is None else _kinds(scores)
+        verdict = judge(self.before, scores)
+        result = Result(
+            verdict=verdict, before=before, after=after, seconds=self._seconds(), steps=steps
+        )
+        heads = {} if scores is None else dict(scores.kinds[HELD_OUT])
+        entry = HistoryEntry(
+            action=FINE_TUNED,
+            parent=self.model.digest,
+            parent_name=self.model.spec.name,
+            corrections=tuple(c.file_name for c in self.corrections),
+            settings=self._settings(steps),
+            scores={"heads": heads, "before": before, "after": after, "verdict": verdict.sentence},
+            software=software(),
+        )
+        # From random weights too: the lineage goes on, and so do its corrections.
+        spec = self.spec.model_copy(update={"history": (*self.spec.history, entry)})
+        save_model(network, spec, self.output)
+        return result
+
+    def _settings(self, steps: int) -> dict[str, Any]:
+        settings = dataclasses.asdict(self.options)
+        return {
+            **settings,
+            "trained_steps": steps,
+            "seconds": round(self._seconds(), 1),
+            "device": self.device.label,
+            "replayed": len(self.replayed),
+        }
+
+    def _probabilities(self) -> NDArray[np.float64]:
+        """New ones and earlier ones by their shares; inside, each by the root of its known area."""
+        parts = []
+        for lessons, share in ((self.lessons, 1.0), (self.replayed, self.options.replay)):
+            sizes = np.sqrt([np.count_nonzero(lesson.learnt.weight) for lesson in lessons])
+            parts.append(sizes * (share / max(sizes.sum(), 1.0)))
+        if self.replayed:
+            parts[0] *= 1 - self.options.replay
+        together = np.concatenate(parts)
+        return np.asarray(together / together.sum(), np.float64)
+
+    def _validated(self, network: UNetPlusPlus, samples: Sequence[Sample]) -> Scores | None:
+        if not samples:
+            return None
+        return validate(prepared(network, self.device), samples, self.device)
+
+    def _give_way(self) -> None:
+        """Smaller patches; on a GPU, when these are small already, the CPU."""
+        release_memory(self.device)
+        side = min(self.fit_options.patch) // 2
+        if side >= SMALLEST_PATCH:
+            self.fit_options = replace(self.fit_options, patch=(side, side))
+            self.notice = f"Memory ran out on {self.device.label}: patches of {side} pixels now."
+        elif self.device.kind != "cpu":
+            self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."
+            self.device, self.fit_options = choose_device("cpu"), self.options.fit
+        else:
+            raise UserError(
+                "Memory ran out on the CPU even with small patches: close other programs, or "
+                "fine-tune a smaller depth."
+            )
+
+    def _event(self, step: int, fraction: float, **fields: Any) -> FinetuneEvent:
+        notice, self.notice = self.notice, ""
+        return FinetuneEvent(
+            step=step,
+            fraction=min(fraction, 1.0),
+            seconds=self._seconds(),
+            device=self.device.label,
+            reason=self.device.reason,
+            notice=notice,
+            **fields,
+        )
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def _start(model: Model, classes: int, options: FinetuneOptions) -> tuple[ModelSpec, UNetPlusPlus]:
+    """Spec and network to train: cut to a depth, with the classes that the user painted."""
+    depth = model.spec.depth if options.depth is None else options.depth
+    if not 1 <= depth <= model.spec.depth:
+        raise UserError(
+            f"The depth is {depth}, but {model.spec.name} has the heads L1 to "
+            f"L{model.spec.depth}: choose one of them."
+        )
+    names = model.spec.classes
+    names += tuple(f"class {n}" for n in range(len(names) + 1, classes + 1))
+    spec = model.spec.model_copy(
+        update={"widths": model.spec.widths[: depth + 1], "classes": names}
+    )
+    if options.start == "nothing":
+        return spec, build_network(spec)
+    return spec, _widened(model.network.up_to(depth), spec)
+
+
+def _widened(network: UNetPlusPlus, spec: ModelSpec) -> UNetPlusPlus:
+    return network.with_classes(len(spec.classes))
+
+
+def _kinds(scores: Scores) -> ScoresByKind:
+    return {kind: dict(heads) for kind, heads in scores.kinds.items()}

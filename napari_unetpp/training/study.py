@@ -1,0 +1,119 @@
+"""Corrections as samples: one part to learn from, another, elsewhere, to be scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.models.spec import ModelSpec
+from napari_unetpp.training.corrections import Correction
+from napari_unetpp.training.labels import class_masks
+from napari_unetpp.training.places import split_places
+from napari_unetpp.training.samples import Sample, normalise_channels
+
+CONTEXT = 96
+"""Pixels around a held-out place that the network sees: as far as L4 does."""
+MOST_PLACES = 50_000
+"""Positions kept to draw patches around; more would be no better spread."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A corrected plane, in two parts.
+
+    Attributes
+    ----------
+    learnt : Sample
+        Weight 1 where it is to be learnt from; 0 everywhere if all of it is held out.
+    held_out : tuple of Sample
+        Weight 1 where it is scored; cut out with what the network has to see around. Empty if
+        nothing could be held out.
+    """
+
+    learnt: Sample
+    held_out: tuple[Sample, ...]
+
+
+def check_corrections(corrections: Sequence[Correction], spec: ModelSpec) -> None:
+    """Refuse what nothing can be learnt from.
+
+    Raises
+    ------
+    UserError
+        If there are no corrections, they are all background, or of another number of channels.
+    """
+    if not any(correction.known.any() for correction in corrections):
+        raise UserError("Nothing was corrected yet: paint where the mask is wrong, then fine-tune.")
+    if not any((c.classes[c.known] > 0).any() for c in corrections):
+        raise UserError(
+            "The corrections are all background, and from that nothing can be learnt: also correct "
+            "a plane with something to find."
+        )
+    wrong = [c for c in corrections if c.image.shape[0] != spec.in_channels]
+    if wrong:
+        raise UserError(
+            f"The correction of {wrong[0].source.image} has {wrong[0].image.shape[0]} channels and "
+            f"{spec.name} takes {spec.in_channels}: fine-tune the model that it was made with."
+        )
+
+
+def lessons_of(
+    corrections: Sequence[Correction], spec: ModelSpec, kinds: Sequence[str]
+) -> list[Lesson]:
+    """A lesson from each correction.
+
+    Patches are drawn around what was wrong and from all that is known, in equal shares, so that
+    mistakes are learnt from and what was right stays.
+
+    Parameters
+    ----------
+    corrections : sequence of Correction
+        All at once, in any order, as planes of one image have to be held out at the same place.
+    spec : ModelSpec
+        Of the model that learns: its normalisation and its number of classes.
+    kinds : sequence of str
+        Under which the held-out part of each is scored.
+    """
+    splits = split_places(
+        [c.known for c in corrections],
+        [c.classes > 0 for c in corrections],
+        [(c.source.image, c.source.shape) for c in corrections],
+    )
+    lessons = []
+    for correction, split, kind in zip(corrections, splits, kinds, strict=True):
+        image, _ = normalise_channels(correction.image, spec.normalisation)
+        masks = class_masks(correction.classes, len(spec.classes))
+        learnt = Sample(
+            image,
+            masks,
+            _weight(split.learnt),
+            kind,
+            places=_places(split.learnt, correction.wrong),
+        )
+        held_out: tuple[Sample, ...] = ()
+        if split.held_out.any():
+            held_out = (_around(Sample(image, masks, _weight(split.held_out), kind)),)
+        lessons.append(Lesson(learnt, held_out))
+    return lessons
+
+
+def _places(learnt: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
+    groups = (np.argwhere(learnt), np.argwhere(learnt & wrong))
+    return tuple(group[:: len(group) // MOST_PLACES + 1] for group in groups if len(group))
+
+
+def _around(sample: Sample) -> Sample:
+    """The part of a sample where it is known, and its surroundings."""
+    (found,) = ndimage.find_objects((sample.weight[0] > 0).astype(np.uint8))
+    rows, columns = (slice(max(part.start - CONTEXT, 0), part.stop + CONTEXT) for part in found)
+    place = (slice(None), rows, columns)
+    return Sample(sample.image[place], sample.mask[place], sample.weight[place], sample.kind)
+
+
+def _weight(known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return known[None].astype(np.float32)

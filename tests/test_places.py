@@ -1,0 +1,180 @@
+"""What is held out: learnt and scored places never meet, and lie at the same place of an image."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from napari_unetpp.models import ModelSpec
+from napari_unetpp.training.corrections import Correction, Source
+from napari_unetpp.training.gate import EARLIER, HELD_OUT
+from napari_unetpp.training.places import GAP, STRIPS, split_places
+from napari_unetpp.training.study import CONTEXT, lessons_of
+
+LARGE = (120, 208)
+"""The smallest side that can be cut is 160: five strips of twice the gap."""
+
+
+def plane(seed: int, shape=LARGE, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Known pixels, and the foreground: blobs."""
+    rng = np.random.default_rng(seed)
+    foreground = ndimage.gaussian_filter(rng.standard_normal(shape), 6) > 0.02
+    return rng.random(shape) < share, foreground
+
+
+def split(planes, groups=None):
+    known, foreground = zip(*planes, strict=True)
+    return split_places(known, foreground, groups or list(range(len(planes))))
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Of the two nearest pixels."""
+    return float(ndimage.distance_transform_edt(~one)[other].min())
+
+
+@given(
+    st.lists(st.integers(0, 2**16), min_size=1, max_size=4),
+    st.integers(20, 240),
+    st.integers(20, 240),
+    st.sampled_from([1.0, 0.3, 0.01]),
+    st.integers(1, 3),
+)
+def test_learnt_and_held_out_never_meet(seeds, height, width, share, images):
+    planes = [plane(seed, (height, width), share) for seed in seeds]
+    groups = [n % images for n in range(len(planes))]
+    splits = split(planes, groups)
+    for image in set(groups):
+        of_image = [n for n, group in enumerate(groups) if group == image]
+        learnt = np.logical_or.reduce([splits[n].learnt for n in of_image])
+        held_out = np.logical_or.reduce([splits[n].held_out for n in of_image])
+        assert not (learnt & held_out).any()
+        if learnt.any() and held_out.any():  # also across the planes of an image
+            assert distance(learnt, held_out) > GAP
+    for (known, _), part in zip(planes, splits, strict=True):
+        assert not (part.learnt & ~known).any()
+        assert not (part.held_out & ~known).any()
+        if not part.held_out.any() and len(seeds) == 1:
+            np.testing.assert_array_equal(part.learnt, known)
+
+
+@pytest.mark.parametrize("shape", [LARGE, LARGE[::-1]])
+def test_about_a_fifth_is_held_out_across_the_long_side(shape):
+    (part,) = split([plane(3, shape)])
+    assert part.held_out.mean() == pytest.approx(1 / STRIPS, abs=0.01)
+    assert part.learnt.mean() > 1 - 1 / STRIPS - 2.1 * GAP / max(shape)
+    long = int(np.argmax(shape))
+    assert part.held_out.all(axis=1 - long).sum() == part.held_out.any(axis=1 - long).sum()
+
+
+def test_planes_of_an_image_have_the_same_strip():
+    planes = [plane(n) for n in range(4)]
+    together = split(planes, ["a", "a", "a", "b"])
+    for part in together[1:3]:
+        np.testing.assert_array_equal(part.held_out, together[0].held_out)
+    (alone,) = split([planes[3]])
+    np.testing.assert_array_equal(together[3].held_out, alone.held_out)
+
+
+def test_the_strip_stands_for_the_image():
+    known = np.ones(LARGE, bool)
+    foreground = np.zeros(LARGE, bool)
+    columns = np.arange(LARGE[1])
+    for strip, share in enumerate((0.9, 0.0, 0.1, 0.3, 0.2)):  # 0.3 on average
+        inside = (columns // (LARGE[1] / STRIPS)).astype(int) == strip
+        foreground[: int(share * LARGE[0]), inside] = True
+    (part,) = split([(known, foreground)])
+    assert np.flatnonzero(part.held_out.any(axis=0)).mean() == pytest.approx(145, abs=2)
+
+
+def test_strips_hold_as_many_known_pixels_each():
+    known, foreground = plane(5)
+    known[:, 170:] = False
+    (part,) = split([(known, foreground)])
+    assert part.held_out.sum() == pytest.approx(known.sum() / STRIPS, rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (1, 159), (159, 2), (1, 1)])
+def test_too_small_an_image_is_learnt_whole(shape):
+    known, foreground = plane(0, shape)
+    (part,) = split([(known, foreground)])
+    np.testing.assert_array_equal(part.learnt, known)
+    assert not part.held_out.any()
+
+
+def test_one_spot_of_a_large_image_is_learnt_whole():
+    known, foreground = plane(0)
+    known[:] = False
+    known[50:60, 100:180] = True
+    (part,) = split([(known, foreground)])
+    np.testing.assert_array_equal(part.learnt, known)
+
+
+def test_nothing_known_is_no_accident():
+    known, foreground = plane(0, share=0.0)
+    (part,) = split([(known, foreground)])
+    assert not part.learnt.any()
+    assert not part.held_out.any()
+    assert split_places([], [], []) == []
+
+
+# --- lessons
+
+
+SPEC = ModelSpec(name="m", widths=(4, 6), classes=("left", "right"))
+
+
+def correction(seed: int, name: str = "stack", shape=LARGE, share=1.0) -> Correction:
+    known, foreground = plane(seed, shape, share)
+    classes = foreground * np.where(np.arange(shape[1]) < shape[1] // 2, 1, 2)
+    image = np.random.default_rng(seed).integers(0, 4095, (1, *shape)).astype(np.uint16)
+    wrong = known & (np.arange(shape[0]) < 9)[:, None]
+    source = Source(image=name, shape=(9, *shape), index=(seed,))
+    return Correction(image, classes.astype(np.uint8), known, wrong, source)
+
+
+def test_a_lesson_learns_in_one_place_and_is_scored_in_another():
+    one = correction(0)
+    (lesson,) = lessons_of([one], SPEC, [HELD_OUT])
+    np.testing.assert_array_equal(lesson.learnt.mask, [one.classes == 1, one.classes == 2])
+    assert (lesson.learnt.image.min(), lesson.learnt.image.max()) == (0, 1)
+    everywhere, wrong = lesson.learnt.places
+    for places, where in ((everywhere, one.known), (wrong, one.wrong)):
+        assert where[tuple(places.T)].all()
+        assert (lesson.learnt.weight[0][tuple(places.T)] == 1).all()
+    (held_out,) = lesson.held_out
+    assert held_out.kind == HELD_OUT
+    strip = held_out.weight[0].any(axis=0)
+    around = held_out.weight.shape[2] - strip.sum()
+    assert 0 < around <= 2 * CONTEXT
+    assert held_out.weight.sum() + lesson.learnt.weight.sum() < one.known.sum()
+
+
+def test_earlier_planes_of_an_image_are_held_out_at_the_same_place():
+    both = [correction(0), correction(1)]
+    lessons = lessons_of(both, SPEC, [HELD_OUT, EARLIER])
+    (one,), (other,) = (lesson.held_out for lesson in lessons)
+    assert (one.kind, other.kind) == (HELD_OUT, EARLIER)
+    np.testing.assert_array_equal(one.weight, other.weight)
+    for lesson in lessons:
+        np.testing.assert_array_equal(lesson.learnt.weight, lessons[0].learnt.weight)
+
+
+def test_a_plane_known_where_the_strip_is_is_scored_all_the_same():
+    whole = [correction(n) for n in range(3)]
+    strip = lessons_of(whole, SPEC, [HELD_OUT] * 3)[0].learnt.weight[0] == 0
+    middle = int(np.flatnonzero(strip.any(axis=0)).mean())
+    inside = np.zeros(LARGE, bool)
+    inside[60:64, middle - 2 : middle + 2] = True
+    narrow = dataclasses.replace(correction(3), known=inside, wrong=inside)
+    lesson = lessons_of([*whole, narrow], SPEC, [HELD_OUT] * 4)[-1]
+    assert not lesson.learnt.weight.any()
+    assert lesson.held_out[0].weight.sum() == inside.sum()
+
+
+def test_what_is_nowhere_known_teaches_nothing():
+    (lesson,) = lessons_of([correction(0, share=0.0)], SPEC, [HELD_OUT])
+    assert not lesson.learnt.weight.any()
+    assert lesson.held_out == ()
