@@ -255,8 +255,9 @@ def _start(model: Model, classes: int, options: FinetuneOptions) -> tuple[ModelS
     spec = model.spec.model_copy(
         update={"widths": model.spec.widths[: depth + 1], "classes": names}
     )
-    if options.start == "nothing":
-        return spec, build_network(spec)
+    if options.start == "nothing":  # what the weights came from says nothing of these
+        bare = spec.model_copy(update={"description": "", "licence": "", "origin": ""})
+        return bare, build_network(spec)
     return spec, _widened(model.network.up_to(depth), spec)
 
 

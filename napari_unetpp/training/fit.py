@@ -247,6 +247,7 @@ class Fit:
         self._step, self._seconds = state["step"], state["seconds"]
         self._since_best = state["since_best"]
         self.best_scores = None if state["best_scores"] is None else Scores(**state["best_scores"])
+        self._validations = int(self._progress() * (self.options.validations or 0))
 
 
 def freeze_norm(network: nn.Module) -> None:

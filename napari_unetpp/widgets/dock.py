@@ -7,12 +7,15 @@ from functools import partial
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QApplication, QGroupBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import Store
+from napari_unetpp.widgets.finetune_part import FinetunePart
+from napari_unetpp.widgets.fold import Fold
+from napari_unetpp.widgets.geometry import go_to_next
 from napari_unetpp.widgets.heads_panel import HeadsPanel
 from napari_unetpp.widgets.job import make_job
 from napari_unetpp.widgets.preferences import read_preferences
@@ -40,6 +43,7 @@ class SegmentDock(QScrollArea):
         self.segment_panel = SegmentPanel(napari_viewer.layers, Store(), self.preferences)
         self.heads_panel = HeadsPanel(self.preferences.threshold)
         self.session = Session(napari_viewer, self)
+        self.finetune_part = FinetunePart(napari_viewer, self.segment_panel, self)
         self._shortcuts = Shortcuts(napari_viewer, self._actions())
         self._open = True
         self._lay_out()
@@ -81,6 +85,10 @@ class SegmentDock(QScrollArea):
         if derived := self.session.derived_of(self.segment_panel.image):
             derived.go_to_next_place()
 
+    def finetune_and_go_on(self) -> None:
+        """Fine-tune, then segment the next plane or image."""
+        self.finetune_part.start(go_on=True)
+
     def showEvent(self, event: QShowEvent | None) -> None:
         """Bind the shortcuts while the dock is on screen."""
         super().showEvent(event)
@@ -97,11 +105,17 @@ class SegmentDock(QScrollArea):
         super().changeEvent(event)
         removed = event is not None and event.type() == QEvent.Type.ParentChange
         if removed and self.parent() is None and self._open:
+            self._end()
+            self.deleteLater()
+
+    def _end(self) -> None:
+        """End what is on, save what is painted, and let go of the viewer."""
+        if self._open:
             self._open = False
             self._shortcuts.release()
             self.session.close()
+            self.finetune_part.close()
             self.segment_panel.disconnect_layers()
-            self.deleteLater()
 
     def _warm_up(self) -> None:
         box = self.segment_panel.model_box
@@ -130,7 +144,31 @@ class SegmentDock(QScrollArea):
         end = "Done" if complete else "Cancelled; what was computed is kept"
         if run.error is not None:
             end = "Failed; what was computed is kept"
+        self.finetune_part.segmented(self.results)
         self.segment_panel.say(f"{end} · {status.seconds:.1f} s · {status.device}", status.reason)
+
+    def _segment_anew(self) -> None:
+        """With the model that was chosen just now; a run with another one ends first."""
+        if self.session.run is None:
+            self.segment()
+        else:
+            self.session.run.ended.connect(self._segment_later)
+            self.session.cancel()
+
+    def _segment_later(self) -> None:
+        QTimer.singleShot(0, self.segment)  # the session is about to hear of the end, too
+
+    def _segment_next(self) -> None:
+        """Go to the next plane of the image, or after the last to the next image; segment it."""
+        panel = self.segment_panel
+        try:
+            request = panel.request()
+        except UserError as error:
+            show_error(str(error))
+            return
+        if not go_to_next(self.viewer, request.image, request.planes):
+            panel.image_box.choose_next()
+        self._segment_anew()
 
     def _on_toggled(self, key: str, on: bool) -> None:
         if self.results is None:
@@ -169,6 +207,9 @@ class SegmentDock(QScrollArea):
         actions: dict[str, Callable[[], None]] = {
             "Alt-G": self.segment_panel.button.click,
             "Alt-U": self.next_uncertain,
+            "Alt-T": self.finetune_and_go_on,
+            "Alt-M": self.finetune_part.mark_checked,
+            "Alt-B": self.finetune_part.turn,
         }
         for number in range(1, 5):
             actions[f"Alt-{number}"] = partial(self.heads_panel.toggle, f"L{number}")
@@ -182,6 +223,10 @@ class SegmentDock(QScrollArea):
             group = QGroupBox(title)
             QVBoxLayout(group).addWidget(panel)
             column.addWidget(group)
+        finetune = QGroupBox()
+        self.finetune_fold = Fold("Fine-tune", self.finetune_part.panel)
+        QVBoxLayout(finetune).addWidget(self.finetune_fold)
+        column.addWidget(finetune)
         column.addStretch()
         self.setWidget(content)
         self.setWidgetResizable(True)
@@ -195,9 +240,13 @@ class SegmentDock(QScrollArea):
         self.segment_panel.model_box.model_changed.connect(self._show_heads)
         self.session.results_changed.connect(self._show_heads)
         self.session.run_started.connect(self._on_run)
+        self.session.layer_made.connect(self.finetune_part.watch)
+        self.finetune_fold.toggled.connect(self.finetune_part.open)
+        self.finetune_part.segment_wanted.connect(self._segment_anew)
+        self.finetune_part.next_wanted.connect(self._segment_next)
         self.session.painted.connect(lambda name: show_info(f"{name} is kept as you painted it."))
         if (app := QApplication.instance()) is not None:
-            app.aboutToQuit.connect(self.session.cancel)
+            app.aboutToQuit.connect(self._end)
         self.heads_panel.toggled.connect(self._on_toggled)
         self.heads_panel.soloed.connect(self._on_soloed)
         self.heads_panel.threshold_changed.connect(self._on_threshold)

@@ -120,6 +120,25 @@ def go_to(
     camera.center = tuple(world[axis - offset] for axis in viewer.dims.displayed)
 
 
+def go_to_next(viewer: ViewerModel, layer: Image, planes: Planes) -> bool:
+    """Show the next plane of an image; False if this is the last."""
+    index = index_on_screen(layer, viewer.dims, planes)
+    indices = list(planes.indices())
+    position = indices.index(index) + 1
+    if position == len(indices):
+        return False
+    axes = _layer_axes(layer, planes)
+    point = list(_point(layer, viewer.dims))
+    for axis, value in zip(planes.outer_axes, indices[position], strict=True):
+        point[axes.index(axis)] = value
+    world = layer.data_to_world(point)
+    offset = viewer.dims.ndim - len(world)
+    for axis in planes.outer_axes:
+        number = axes.index(axis)
+        viewer.dims.set_point(offset + number, world[number])
+    return True
+
+
 def _layer_axes(layer: Image, planes: Planes) -> str:
     """The axes as napari counts them: the colour of an rgb layer is none."""
     return planes.result_axes if layer.rgb else planes.axes

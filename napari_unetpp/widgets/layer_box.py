@@ -58,6 +58,11 @@ class LayerBox(QComboBox):
     def layer(self, layer: Layer) -> None:
         self.setCurrentIndex(self._offered.index(layer))
 
+    def choose_next(self) -> None:
+        """Choose the layer after this one; after the last, the first."""
+        if self._offered:
+            self.setCurrentIndex((self.currentIndex() + 1) % len(self._offered))
+
     def disconnect_layers(self) -> None:
         """Let go of the layer list, before the box is thrown away."""
         for event in (

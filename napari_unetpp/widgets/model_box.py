@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import DEFAULT_MODEL, ModelSpec, Store
+from napari_unetpp.widgets.model_text import history_text, model_text
 
 _FILES = "Models (*.safetensors)"
 
@@ -46,6 +46,7 @@ class ModelBox(QWidget):
         self.names.setToolTip("The model: what the network has learnt to find")
         menu = QMenu(self)
         menu.addAction("Info…", self._show_info)
+        menu.addAction("History…", self._show_history)
         menu.addAction("Import…", self._import)
         menu.addAction("Export…", self._export)
         self._remove_action = QAction("Remove…", self)
@@ -53,7 +54,7 @@ class ModelBox(QWidget):
         menu.addAction(self._remove_action)
         more = QToolButton()
         more.setText("⋯")
-        more.setToolTip("Info, import, export, remove")
+        more.setToolTip("Info, history, import, export, remove")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         more.setMenu(menu)
         more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
@@ -96,15 +97,21 @@ class ModelBox(QWidget):
         self._remove_action.setEnabled(bool(self.name) and not self.store.is_shipped(self.name))
 
     def _show_info(self) -> None:
+        self._show(lambda: model_text(self.spec()))
+
+    def _show_history(self) -> None:
+        self._show(lambda: history_text(self.store, self.name))
+
+    def _show(self, text: Callable[[], str]) -> None:
         try:
-            spec = self.spec()
+            told = text()
         except UserError as error:
             show_error(str(error))
             return
         box = QMessageBox(self)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.setWindowTitle(f"Model {spec.name}")
-        box.setText(model_text(spec))
+        box.setWindowTitle(f"Model {self.name}")
+        box.setText(told)
         box.open()
 
     def _import(self) -> None:
@@ -132,21 +139,3 @@ class ModelBox(QWidget):
             show_error(str(error))
         else:
             show_info("Done.")
-
-
-def model_text(spec: ModelSpec) -> str:
-    """A model in a few lines of rich text; what a foreign file says of itself is escaped."""
-    lines = [
-        f"<b>{escape(spec.name)}</b>: {escape(spec.description)}",
-        f"Finds {escape(', '.join(spec.classes))} in {spec.dims}D images of {spec.in_channels} "
-        "channel(s).",
-        f"UNet++ with heads L1 to L{spec.depth}, widths {', '.join(map(str, spec.widths))}.",
-    ]
-    if spec.origin or spec.licence:
-        origin, licence = escape(spec.origin or "unknown data"), escape(spec.licence or "unknown")
-        lines.append(f"From {origin}; licence {licence}.")
-    for entry in spec.history:
-        scores = ", ".join(f"{k} {v:.3f}" for k, v in entry.scores.get("heads", {}).items())
-        told = f"{entry.when[:10]}: {entry.action}{f', IoU {scores}' if scores else ''}."
-        lines.append(escape(told))
-    return "<br>".join(lines)

@@ -52,6 +52,14 @@ class ResultLayer:
         Keyword arguments that put it where the image is.
     metadata : dict
         What made it.
+
+    Attributes
+    ----------
+    layer : Labels or Image
+        The napari layer.
+    predicted, filled : array
+        Shape of the layer: what was written to it, and where that was computed. What the layer
+        has now and `predicted` hasn't, the user painted.
     """
 
     def __init__(
@@ -71,7 +79,8 @@ class ResultLayer:
         self._wait = DRAW_EVERY
         self._flat = True
         dtype = np.int32 if key == "instances" else np.uint8
-        self._written = np.zeros(shape, dtype)
+        self.predicted = np.zeros(shape, dtype)
+        self.filled = np.zeros(shape, bool)
         of_heads = key not in ("disagreement", "instances")
         self._outlined = of_heads and shape[-2] * shape[-1] <= LARGEST_OUTLINED
         common = {"name": name, "metadata": metadata, **place}
@@ -98,13 +107,17 @@ class ResultLayer:
             self.layer.events.paint.connect(self._on_change)
         self.layer.events.data.connect(self._on_change)
 
-    def write(self, block: Block, values: NDArray[Any]) -> bool:
-        """Show new values in a block; False, and nothing done, if the user changed the layer."""
+    def write(self, block: Block, values: NDArray[Any], computed: NDArray[Any]) -> bool:
+        """Show new values in a block; False, and nothing done, if the user changed the layer.
+
+        `computed` says where the values mean something; elsewhere there is nothing yet.
+        """
         if self.painted or not self._as_written(block):
             self.painted = True
             return False
         self.layer.data[block] = values
-        self._written[block] = values
+        self.predicted[block] = values
+        self.filled[block] = computed
         return True
 
     def check_painted(self) -> bool:
@@ -113,8 +126,8 @@ class ResultLayer:
         Each pixel is looked at where that is quick. In large layers what a script does to the
         array itself is noticed when that place is to be written; it is never overwritten.
         """
-        if not self.painted and self._written.size <= QUICKLY_COMPARED:
-            self.painted = not self._as_written((slice(None),) * self._written.ndim)
+        if not self.painted and self.predicted.size <= QUICKLY_COMPARED:
+            self.painted = not self._as_written((slice(None),) * self.predicted.ndim)
         return self.painted
 
     def draw(self, *, final: bool) -> None:
@@ -148,7 +161,7 @@ class ResultLayer:
         self.layer.events.data.disconnect(self._on_change)
 
     def _as_written(self, block: Block) -> bool:
-        return bool(np.array_equal(self.layer.data[block], self._written[block]))
+        return bool(np.array_equal(self.layer.data[block], self.predicted[block]))
 
     def _on_change(self) -> None:
         self.painted = True

@@ -38,6 +38,8 @@ class Results(QObject):
     """A layer came or went, was shown or hidden, or another head was computed."""
     painted = Signal(str)
     """The user painted a layer, which is left alone from now on: its name."""
+    layer_made = Signal(object)
+    """There is a new `ResultLayer`."""
     instances_wanted = Signal()
     """There is a new, empty layer for instances."""
 
@@ -138,7 +140,9 @@ class Results(QObject):
     def write_instances(self, index: Index, instances: NDArray[Any]) -> None:
         """Fill a plane ``(y, x)`` of the instances, which are made elsewhere."""
         if "instances" in self.layers:
-            self._write("instances", index, self.heads.planes.result_key(index), instances)
+            planes = self.heads.planes
+            computed = planes.result_plane(self.heads.reached, index) > 0
+            self._write("instances", index, planes.result_key(index), instances, computed)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay."""
@@ -151,7 +155,7 @@ class Results(QObject):
     def _make(self, key: str) -> None:
         made = ResultLayer(
             key,
-            f"{self.image.name} · {key}",
+            self._name(key),
             self.heads.planes.result_shape,
             classes=self.heads.values.shape[1],
             place=place_like(self.image, self.heads.planes),
@@ -164,11 +168,17 @@ class Results(QObject):
         if selected:  # the user goes on with what they had in hand
             self.viewer.layers.selection = selected & set(self.viewer.layers)
         made.layer.events.visible.connect(self._on_visible)
+        self.layer_made.emit(made)
         if key == "instances":
             self.instances_wanted.emit()
         else:
             self._fill_all(key)
         self.changed.emit()
+
+    def _name(self, key: str) -> str:
+        """With the model where the name alone is taken, as by the masks of another one."""
+        name = f"{self.image.name} · {key}"
+        return f"{name} · {self.provenance['model']}" if name in self.viewer.layers else name
 
     def _release(self, key: str) -> None:
         made = self.layers.pop(key)
@@ -187,7 +197,8 @@ class Results(QObject):
         block = list(self.heads.planes.result_key(index))
         axes = self.heads.axes
         block[axes.index("Y")], block[axes.index("X")] = region
-        self._write(key, index, tuple(block), self._made(key, values, reached))
+        head = int(key.removeprefix("L")) if key in self.head_keys else 1
+        self._write(key, index, tuple(block), self._made(key, values, reached), reached >= head)
 
     def _made(self, key: str, values: NDArray[Any], reached: NDArray[Any]) -> NDArray[Any]:
         """What a layer shows for values ``(head, class, y, x)``, computed as far as `reached`."""
@@ -197,12 +208,13 @@ class Results(QObject):
             return disagreement_of(values, reached)
         return mask_of(values[int(key.removeprefix("L")) - 1], self.threshold)
 
-    def _write(self, key: str, index: Index, block: Block, values: NDArray[Any]) -> None:
-        axes = self.heads.axes
-        if axes.index("Y") > axes.index("X"):
-            values = values.T
+    def _write(
+        self, key: str, index: Index, block: Block, values: NDArray[Any], computed: NDArray[Any]
+    ) -> None:
+        if self.heads.axes.index("Y") > self.heads.axes.index("X"):
+            values, computed = values.T, computed.T
         made = self.layers[key]
-        if not made.write(block, values):  # painted: a new layer takes the rest
+        if not made.write(block, values, computed):  # painted: a new layer takes the rest
             self._release(key)
             self.painted.emit(made.layer.name)
             self._make(key)

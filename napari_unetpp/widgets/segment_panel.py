@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.axes import Planes
@@ -24,6 +23,7 @@ from napari_unetpp.inference.options import SMALLEST_TILE
 from napari_unetpp.models import Store
 from napari_unetpp.widgets.axes_edit import AxesEdit
 from napari_unetpp.widgets.choice_row import ChoiceRow
+from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.geometry import axes_of, image_data, is_result, remember_axes
 from napari_unetpp.widgets.job import Request
 from napari_unetpp.widgets.layer_box import LayerBox
@@ -171,10 +171,6 @@ class SegmentPanel(QWidget):
         advanced_form.addRow("Device", self.device_box)
         advanced_form.addRow("Tile", self.tile_box)
         advanced_form.addRow("Background", self.background_box)
-        collapsible = QCollapsible("Advanced", expandedIcon="▾", collapsedIcon="▸")
-        collapsible.setDuration(0)
-        collapsible.setContent(advanced)
-        collapsible.collapse(animate=False)
 
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -182,7 +178,7 @@ class SegmentPanel(QWidget):
         column.addWidget(self.button)
         column.addWidget(self.bar)
         column.addWidget(self.message)
-        column.addWidget(collapsible)
+        column.addWidget(Fold("Advanced", advanced))
 
     def _on_click(self) -> None:
         (self.cancel_clicked if self._running else self.segment_clicked).emit()

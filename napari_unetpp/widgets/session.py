@@ -32,6 +32,8 @@ class Session(QObject):
     """Layers came, went, were shown, hidden or painted; or another head was computed."""
     painted = Signal(str)
     """The user painted a result layer, which is left alone from now on: its name."""
+    layer_made = Signal(object, object)
+    """`Results` and their new `ResultLayer`."""
     run_started = Signal(object)
     """The `Run`."""
 
@@ -99,6 +101,7 @@ class Session(QObject):
         results.threshold = threshold
         results.changed.connect(self.results_changed)
         results.painted.connect(self.painted)
+        results.layer_made.connect(partial(self.layer_made.emit, results))
         self._results[image] = results
         self._derived[image] = Derived(self.viewer, results, self)
 

@@ -1,0 +1,285 @@
+"""The dock's third part: which masks to learn from, Fine-tune, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from napari.components import LayerList
+from napari.layers import Labels
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_unetpp.training.messages import FinetuneEvent, Result
+from napari_unetpp.widgets.curve import Curve
+from napari_unetpp.widgets.fold import Fold
+from napari_unetpp.widgets.layer_box import LayerBox
+from napari_unetpp.widgets.mask import LEARN, Lesson
+from napari_unetpp.widgets.result_text import result_text
+
+_LEARN_TIPS = {
+    "edited planes": "Every plane that you edited or marked as checked is right all over",
+    "around edits": "Just near your edits the mask is right",
+    "checked planes": "Just the planes that you marked as checked, which are right all over",
+    "scribbles": "A layer of your own: 0 is unlabelled, 1 background, 2 and more the classes",
+}
+_AUTO = "auto"
+MINUTES = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the panel asks for.
+
+    Attributes
+    ----------
+    lesson : Lesson
+        What is right in the masks.
+    minutes : float
+        Time to take.
+    depth : int, optional
+        The deepest head of the new version; by default the measured best for the device.
+    start : {"model", "nothing"}
+        Where to start from.
+    """
+
+    lesson: Lesson
+    minutes: float
+    depth: int | None
+    start: Literal["model", "nothing"]
+
+
+class FinetunePanel(QWidget):
+    """Ask what to learn from and show what is learnt.
+
+    Parameters
+    ----------
+    layers : LayerList
+        The viewer's.
+    parent : QWidget, optional
+        As in Qt.
+    """
+
+    finetune_clicked = Signal()
+    stop_clicked = Signal()
+    keep_clicked = Signal()
+    undo_clicked = Signal()
+    flip_clicked = Signal()
+    checked_clicked = Signal()
+    restore_clicked = Signal()
+
+    def __init__(self, layers: LayerList, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.mask_box = LayerBox(layers, Labels)
+        self.learn_box = QComboBox()
+        self.checked_button = QPushButton("✓ checked")
+        self.corrected_label = QLabel()
+        self.restore_row = QWidget()
+        self.restore_label = QLabel()
+        self.restore_button = QPushButton("Restore")
+        self.button = QPushButton("Fine-tune")
+        self.bar = QProgressBar()
+        self.message = QLabel()
+        self.curve: Curve | None = None
+        self.verdict = QLabel()
+        self.keep_button = QPushButton("Keep")
+        self.undo_button = QPushButton("Undo")
+        self.flip_button = QPushButton("Before ⇄ after")
+        self.minutes_box = QDoubleSpinBox()
+        self.depth_box = QComboBox()
+        self.start_box = QComboBox()
+        self.margin_box = QSpinBox()
+        self._running = False
+        self._lay_out()
+        self._connect()
+        self.show_running(False)
+        self.show_choices(keep=False, undo="", flip=False)
+        self.offer_restore("")
+
+    @property
+    def chosen_mask(self) -> Labels | None:
+        """The chosen mask."""
+        layer = self.mask_box.layer
+        return layer if isinstance(layer, Labels) else None
+
+    def wishes(self) -> Wishes:
+        """What the user asks for."""
+        depth = self.depth_box.currentText()
+        learn = LEARN[self.learn_box.currentIndex()]
+        return Wishes(
+            lesson=Lesson(learn=learn, margin=self.margin_box.value()),
+            minutes=self.minutes_box.value(),
+            depth=None if depth == _AUTO else int(depth.removeprefix("L")),
+            start="nothing" if self.start_box.currentIndex() == 1 else "model",
+        )
+
+    def offer_depths(self, depth: int) -> None:
+        """The heads that the chosen model has."""
+        chosen = self.depth_box.currentText()
+        self.depth_box.clear()
+        self.depth_box.addItems([_AUTO, *(f"L{k}" for k in range(1, depth + 1))])
+        self.depth_box.setCurrentText(chosen)
+
+    def offer_restore(self, sentence: str) -> None:
+        """Offer to bring corrections back; an empty sentence takes the offer away."""
+        self.restore_label.setText(sentence)
+        self.restore_row.setVisible(bool(sentence))
+
+    def show_corrected(self, planes: int, layers: int) -> None:
+        """Say how much there is to learn from."""
+        if planes:
+            where = f" in {layers} layers" if layers > 1 else ""
+            text = f"{planes} plane{'s' * (planes > 1)} corrected{where}, saved"
+        else:
+            text = "Paint where a mask is wrong; edits are saved as you go."
+        self.corrected_label.setText(text)
+
+    def show_running(self, running: bool) -> None:
+        """Turn Fine-tune into Stop and back."""
+        self._running = running
+        self.button.setText("Stop (keep best)" if running else "Fine-tune")
+        self.button.setEnabled(True)
+        self.bar.setVisible(running)
+        self.bar.setRange(0, 0 if running else 1000)  # busy, until the first step
+        if running:
+            self.show_curve().clear()
+            self.show_curve().setVisible(True)
+            self.verdict.setVisible(False)
+            self.say("Loading …")
+
+    def show_event(self, event: FinetuneEvent, minutes: float) -> None:
+        """Show how far a fine-tuning is."""
+        self.bar.setRange(0, 1000)
+        self.bar.setValue(round(event.fraction * 1000))
+        left = max(0.0, minutes * 60 - event.seconds)
+        loss = "" if event.loss is None else f" · loss {event.loss:.2f}"
+        self.say(f"Step {event.step}{loss} · {left:.0f} s left · {event.device}", event.reason)
+        self.show_curve().add(event)
+
+    def show_result(self, result: Result, ending: str) -> None:
+        """Show before and after, head by head, and what was done."""
+        self.verdict.setText(
+            f"{result_text(result)}<br>{ending}" if ending else result_text(result)
+        )
+        self.verdict.setVisible(True)
+
+    def show_choices(self, *, keep: bool, undo: str, flip: bool) -> None:
+        """Which buttons there are: Keep, Undo or Redo (the word in `undo`), and flip."""
+        self.keep_button.setVisible(keep)
+        self.undo_button.setVisible(bool(undo))
+        self.undo_button.setText(undo)
+        self.flip_button.setVisible(flip)
+
+    def say(self, sentence: str, tip: str = "") -> None:
+        """Put a sentence under the button."""
+        self.message.setText(sentence)
+        self.message.setToolTip(tip)
+
+    def disconnect_layers(self) -> None:
+        """Let go of the viewer's layers, before the panel is thrown away."""
+        self.mask_box.disconnect_layers()
+
+    def show_curve(self) -> Curve:
+        """The learning curve, made at the first call: that takes a moment."""
+        if self.curve is None:
+            self.curve = Curve()
+            self.curve.setVisible(False)
+            self._column.insertWidget(self._column.indexOf(self.verdict), self.curve)
+        return self.curve
+
+    def _lay_out(self) -> None:
+        expand = QSizePolicy.Policy.Expanding
+        self.mask_box.setSizePolicy(expand, QSizePolicy.Policy.Fixed)
+        self.learn_box.addItems(LEARN)
+        for number, learn in enumerate(LEARN):
+            self.learn_box.setItemData(number, _LEARN_TIPS[learn], Qt.ItemDataRole.ToolTipRole)
+        self.learn_box.setToolTip("Which pixels of your masks are right")
+        self.checked_button.setToolTip("Mark the plane on screen as right as it is (Alt+M)")
+        self.button.setToolTip(
+            "Learn from the corrections; a part of them is held out to tell whether it helped. "
+            "Alt+T does it and goes on to the next plane or image"
+        )
+        self.keep_button.setToolTip("Keep the new version all the same")
+        self.flip_button.setToolTip("Show the masks of the old version, and of the new (Alt+B)")
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        for label in (self.message, self.verdict, self.corrected_label, self.restore_label):
+            label.setWordWrap(True)
+        self.verdict.setTextFormat(Qt.TextFormat.RichText)
+        self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+        learn_row = _row(self.learn_box, self.checked_button)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow("Masks", self.mask_box)
+        form.addRow("Learn from", learn_row)
+        restore = QHBoxLayout(self.restore_row)
+        restore.setContentsMargins(0, 0, 0, 0)
+        restore.addWidget(self.restore_label, stretch=1)
+        restore.addWidget(self.restore_button)
+
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.addLayout(form)
+        for widget in (
+            self.corrected_label,
+            self.restore_row,
+            self.button,
+            self.bar,
+            self.message,
+            self.verdict,
+        ):
+            self._column.addWidget(widget)
+        self._column.addLayout(_row(self.keep_button, self.undo_button, self.flip_button))
+        self._column.addWidget(self._advanced())
+
+    def _advanced(self) -> Fold:
+        self.minutes_box.setRange(0.1, 600)
+        self.minutes_box.setSingleStep(0.5)
+        self.minutes_box.setDecimals(1)
+        self.minutes_box.setValue(MINUTES)
+        self.minutes_box.setSuffix(" min")
+        self.depth_box.setToolTip("Under a time limit shallow heads learn more; see the manual")
+        self.start_box.addItems(["the chosen model", "nothing"])
+        self.margin_box.setRange(1, 512)
+        self.margin_box.setValue(Lesson().margin)
+        self.margin_box.setSuffix(" px")
+        self.margin_box.setToolTip("What is near, where it is learnt around the edits")
+        content = QWidget()
+        form = QFormLayout(content)
+        form.addRow("Time", self.minutes_box)
+        form.addRow("Depth", self.depth_box)
+        form.addRow("Start from", self.start_box)
+        form.addRow("Margin", self.margin_box)
+        return Fold("Advanced", content)
+
+    def _connect(self) -> None:
+        self.button.clicked.connect(self._on_click)
+        self.keep_button.clicked.connect(self.keep_clicked)
+        self.undo_button.clicked.connect(self.undo_clicked)
+        self.flip_button.clicked.connect(self.flip_clicked)
+        self.checked_button.clicked.connect(self.checked_clicked)
+        self.restore_button.clicked.connect(self.restore_clicked)
+
+    def _on_click(self) -> None:
+        (self.stop_clicked if self._running else self.finetune_clicked).emit()
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    for number, widget in enumerate(widgets):
+        row.addWidget(widget, stretch=1 if number == 0 else 0)
+    return row

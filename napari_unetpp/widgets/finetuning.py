@@ -1,0 +1,207 @@
+"""From what is painted to a new version of the model: save, train in the child, decide, keep."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, Signal
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.models import Store
+from napari_unetpp.models.header import SUFFIX
+from napari_unetpp.models.spec import Normalisation
+from napari_unetpp.training.messages import FinetuneTask, Result
+from napari_unetpp.widgets.keeper import Keeper, Kept
+from napari_unetpp.widgets.mask import Lesson
+from napari_unetpp.widgets.threads import failing_loudly
+from napari_unetpp.widgets.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to fine-tune, and how.
+
+    Attributes
+    ----------
+    model : str
+        Name in the store.
+    lineage : str
+        Its family: corrections of others are not for it.
+    lesson : Lesson
+        What is right in the masks.
+    minutes, depth, start, device, normalisation
+        As in `FinetuneTask`.
+    """
+
+    model: str
+    lineage: str
+    lesson: Lesson
+    minutes: float
+    depth: int | None
+    start: Literal["model", "nothing"]
+    device: str
+    normalisation: Normalisation | None
+
+
+class Finetuning(QObject):
+    """One fine-tuning at a time, and the version that came of the last.
+
+    Parameters
+    ----------
+    store : Store
+        The models.
+    keeper : Keeper
+        The masks.
+    parent : QObject, optional
+        As in Qt.
+    """
+
+    refused = Signal(str)
+    """A sentence for the user."""
+    failed = Signal(object)
+    """The exception: a bug."""
+    decided = Signal(object)
+    """The `Result`. A better version is being kept; others wait for `keep`."""
+    kept = Signal(str)
+    """The new version is in the store, under this name."""
+    ended = Signal()
+    """Nothing is being trained any more."""
+
+    def __init__(self, store: Store, keeper: Keeper, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.trainer = Trainer(self)
+        self.plan: Plan | None = None
+        self.candidate: Path | None = None
+        self.running = False
+        self._store, self._keeper = store, keeper
+        self._unfinished: set[Path] = set()  # survives this object, unlike `candidate`
+        self.destroyed.connect(partial(_delete, self._unfinished))  # with the whole window
+        keeper.gathered.connect(self._on_gathered)
+        keeper.failed.connect(self._on_error)
+        self.trainer.refused.connect(self.refused)
+        self.trainer.failed.connect(lambda text: self.failed.emit(ChildFailed(text)))
+        self.trainer.ended.connect(self._on_ended)
+
+    def start(self, plan: Plan) -> None:
+        """Begin: first everything painted goes to the disk."""
+        assert not self.running, "one fine-tuning at a time"
+        self.discard()
+        self.plan, self.running = plan, True
+        self.trainer.warm()
+        self._keeper.gather(plan.lesson)
+
+    def stop(self) -> None:
+        """End soon, with the best so far."""
+        if self.trainer.running:
+            self.trainer.stop()
+        elif self.running:  # still saving what is painted
+            self._end("")
+
+    def keep(self) -> None:
+        """Take the candidate into the store; if that fails, it can be tried again."""
+        assert self.candidate is not None
+        assert self.plan is not None
+        self._unfinished.clear()  # the thread has it now, also if the window closes
+        worker = create_worker(
+            _add_version,
+            self._store,
+            self.candidate,
+            self.plan.model,
+            _start_thread=False,
+            _connect={"errored": self._on_error},
+        )
+        worker.returned.connect(self._on_added)  # not to the signal: Qt may have deleted that
+        worker.start()
+
+    def discard(self) -> None:
+        """Throw the candidate away."""
+        if self.candidate is not None:
+            _delete(self._unfinished)
+            self.candidate = None
+
+    def close(self) -> None:
+        """End at once; what is painted is on the disk."""
+        self.trainer.close()
+        self.discard()
+        self.plan, self.running = None, False
+
+    def _on_gathered(self, kept: Sequence[Kept]) -> None:
+        if not self.running or self.plan is None or self.trainer.running:
+            return
+        of_family = [k.path for k in kept if k.mask.lineage == self.plan.lineage]
+        if not of_family:
+            self._end("Nothing was corrected yet: paint where the mask is wrong, then fine-tune.")
+            return
+        self.candidate = self._store.folder / f".candidate-{secrets.token_hex(4)}{SUFFIX}"
+        self._unfinished.add(self.candidate)
+        try:
+            task = FinetuneTask(
+                model=self._store.path(self.plan.model),
+                corrections=tuple(of_family),
+                output=self.candidate,
+                device=self.plan.device,
+                minutes=self.plan.minutes,
+                depth=self.plan.depth,
+                start=self.plan.start,
+                normalisation=self.plan.normalisation,
+            )
+        except UserError as error:
+            self._end(str(error))
+            return
+        self.trainer.start(task)
+
+    def _on_ended(self, result: Result | None) -> None:
+        if result is None:
+            self.discard()
+        self.running = False
+        self.ended.emit()
+        if result is not None:
+            self.decided.emit(result)
+            if result.verdict.outcome == "better":
+                self.keep()
+
+    def _on_added(self, name: str) -> None:
+        self.candidate = None
+        if self.plan is not None:
+            self.kept.emit(name)
+
+    def _on_error(self, error: Exception) -> None:
+        if self.candidate is not None:
+            self._unfinished.add(self.candidate)
+        if isinstance(error, UserError):
+            self.refused.emit(str(error))
+        else:
+            self.failed.emit(error)
+        if self.running and not self.trainer.running:
+            self._end("")
+
+    def _end(self, sentence: str) -> None:
+        self.running = False
+        self.discard()
+        if sentence:
+            self.refused.emit(sentence)
+        self.ended.emit()
+
+
+class ChildFailed(Exception):
+    """A bug in the fine-tuning process; its traceback is the message."""
+
+
+def _delete(paths: set[Path], *_: object) -> None:
+    while paths:
+        path = paths.pop()
+        for file in path.parent.glob(f"*{path.name}*"):  # and what a killed write left of it
+            file.unlink(missing_ok=True)
+
+
+def _add_version(store: Store, candidate: Path, of: str) -> str:
+    with failing_loudly():
+        name = store.add_version(candidate, of)
+        candidate.unlink(missing_ok=True)
+        return name
