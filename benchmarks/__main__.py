@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmarks import engine as engine_
+from benchmarks import finetune as finetune_
 from benchmarks import heads as heads_
 from benchmarks import memory as memory_
 from benchmarks import pipeline as pipeline_
@@ -62,6 +64,30 @@ def pipeline(
 ) -> None:
     """`segment` against the bare network, where its time goes, and how much is computed twice."""
     report(lambda: pipeline_.sheets(size=size, rounds=rounds, fp32=fp32), markdown)
+
+
+@app.command()
+def finetune(
+    data: Annotated[Path, typer.Argument(help="Folder with isbi2012, embryo3d and dsb2018.")],
+    *,
+    case: Annotated[
+        list[str] | None, typer.Option(help="em, embryo, h&e, rubbish; may be repeated.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="To start from; a name or a file.")] = "nuclei",
+    minutes: Annotated[float, typer.Option(help="Budget of each fine-tuning.")] = 2.0,
+    seeds: Annotated[int, typer.Option(help="Of the rubbish.")] = 10,
+    log: Annotated[Path, typer.Option(help="Results; what is there isn't done again.")] = Path(
+        "runs/finetune.jsonl"
+    ),
+    markdown: Markdown = False,
+) -> None:
+    """What fine-tuning gains elsewhere, on corrections simulated from the truth (hours)."""
+    report(
+        lambda: finetune_.sheets(
+            case or finetune_.CASES, data=data, log=log, model=model, minutes=minutes, seeds=seeds
+        ),
+        markdown,
+    )
 
 
 @app.command()

@@ -679,6 +679,37 @@ def test_the_loop_ends_with_the_last_plane_of_the_last_image(qtbot, viewer, dock
     assert dock.segment_panel.image.name == "cells"
 
 
+def test_the_loop_goes_on_where_the_new_version_is_no_better(
+    qtbot, viewer, dock, segmented, child, tiny_store
+):
+    child.end("not better")
+    dock.segment_panel.where_row.button("plane").click()
+    layer = segmented((3, *SHAPE))
+    viewer.dims.set_current_step(0, 0)
+    dock.segment_panel.where_row.button("plane").click()
+    stroke(layer, 0, 10, 12)
+    dock.finetune_and_go_on()
+    finish(qtbot, dock)
+    settle(qtbot, dock)
+    assert viewer.dims.current_step[0] == 1
+    assert (1,) in dock.results.computed
+    assert "tiny+1" not in tiny_store.names()
+
+
+def test_a_run_of_the_old_version_ends_for_the_new_one(qtbot, viewer, dock, segmented, child):
+    layer = segmented((60, *SHAPE))
+    stroke(layer, 0, 10, 12)
+    press_only(dock)
+    dock.segment_panel.tile_box.setValue(256)  # other settings: all planes again
+    dock.segment()
+    finish(qtbot, dock)
+    qtbot.waitUntil(
+        lambda: dock.results is not None and dock.results.provenance["model"] == "tiny+1",
+        timeout=30_000,
+    )
+    settle(qtbot, dock)
+
+
 # What goes wrong
 
 
@@ -1039,6 +1070,47 @@ def test_painting_on_restored_corrections_replaces_them(qtbot, viewer, dock, cra
     )
     dock.finetune_part.offer_recovery()
     assert not offer(dock)
+
+
+def test_what_was_known_stays_all_that_is_known(qtbot, viewer, dock, tiny_store, tiny_model, saved):
+    image = np.random.default_rng(0).integers(0, 4000, SHAPE, np.uint16)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[5:9, 5:9] = 1
+    source = Source(image="cells", shape=SHAPE, layer="of before")
+    near = correct(
+        image[None], labels, kind="classes", trust="margin", predicted=0 * labels, source=source
+    )
+    CorrectionFolder(tiny_store.corrections_folder(tiny_model.digest)).save(near)
+    viewer.add_image(image, name="cells")
+    dock.finetune_part.panel.restore_button.click()
+    stroke(viewer.layers["cells · corrected"], 40, 60)
+    qtbot.waitUntil(lambda: saved()[0].classes[40, 60] == 1, timeout=10_000)
+    (correction,) = saved()
+    painted = viewer.layers["cells · corrected"].data != labels
+    np.testing.assert_array_equal(correction.known, near.known | painted)
+
+
+def test_layers_of_a_dock_before_are_no_masks_of_ones_own(
+    qtbot, viewer, dock, open_dock, segmented, child, errors
+):
+    segmented()
+    viewer.window.remove_dock_widget(dock)
+    again = open_dock()
+    press(qtbot, again)
+    (told,) = errors()
+    assert "Nothing was corrected" in told
+
+
+def test_a_duplicated_layer_has_corrections_of_its_own(qtbot, viewer, dock, child):
+    viewer.add_image(np.random.default_rng(0).integers(0, 4000, SHAPE, np.uint16), name="cells")
+    first = viewer.add_labels(own_mask(SHAPE), name="mine")
+    dock.finetune_part.panel.mask_box.layer = first
+    dock.finetune_part.mark_checked()
+    second = viewer.add_labels(own_mask(SHAPE), name="copy", metadata=dict(first.metadata))
+    dock.finetune_part.panel.mask_box.layer = second
+    dock.finetune_part.mark_checked()
+    keeper = dock.finetune_part.keeper
+    assert keeper.mask_of(first).identity != keeper.mask_of(second).identity
 
 
 @pytest.mark.parametrize(
