@@ -186,7 +186,7 @@ def _embryo(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Pl
 
 
 def _histology(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]]:
-    return _bowl(data, "H&E", corrected, seed)
+    return _bowl(data, "histology", corrected, seed)
 
 
 def _fluorescence(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]]:

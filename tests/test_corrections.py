@@ -123,8 +123,8 @@ def test_masks_of_classes_are_apart():
     [
         (0, 1, "classes"),
         (1, 1, "classes"),
-        (3, 1, "classes"),
-        (4, 1, "instances"),
+        (2, 1, "classes"),
+        (3, 1, "instances"),
         (255, 1, "instances"),
         (6, 5, "classes"),
         (7, 5, "instances"),

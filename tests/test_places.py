@@ -12,7 +12,7 @@ from napari_unetpp.models import ModelSpec
 from napari_unetpp.training.corrections import Correction, Source
 from napari_unetpp.training.gate import EARLIER, HELD_OUT
 from napari_unetpp.training.places import GAP, STRIPS, split_places
-from napari_unetpp.training.study import CONTEXT, lessons_of
+from napari_unetpp.training.study import CONTEXT, lessons_of, settled
 
 LARGE = (120, 208)
 """The smallest side that can be cut is 160: five strips of twice the gap."""
@@ -25,9 +25,9 @@ def plane(seed: int, shape=LARGE, share: float = 1.0) -> tuple[np.ndarray, np.nd
     return rng.random(shape) < share, foreground
 
 
-def split(planes, groups=None):
+def split(planes, before=None):
     known, foreground = zip(*planes, strict=True)
-    return split_places(known, foreground, groups or list(range(len(planes))))
+    return split_places(known, foreground, before)[0]
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -40,23 +40,24 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
     st.integers(20, 240),
     st.integers(20, 240),
     st.sampled_from([1.0, 0.3, 0.01]),
-    st.integers(1, 3),
+    st.booleans(),
 )
-def test_learnt_and_held_out_never_meet(seeds, height, width, share, images):
+def test_learnt_and_held_out_never_meet(seeds, height, width, share, turned):
     planes = [plane(seed, (height, width), share) for seed in seeds]
-    groups = [n % images for n in range(len(planes))]
-    splits = split(planes, groups)
-    for image in set(groups):
-        of_image = [n for n, group in enumerate(groups) if group == image]
-        learnt = np.logical_or.reduce([splits[n].learnt for n in of_image])
-        held_out = np.logical_or.reduce([splits[n].held_out for n in of_image])
+    if turned:
+        planes.append(plane(1, (width, height + 1), share))
+    splits = split(planes)
+    for shape in {known.shape for known, _ in planes}:
+        alike = [part for part in splits if part.learnt.shape == shape]
+        learnt = np.logical_or.reduce([part.learnt for part in alike])
+        held_out = np.logical_or.reduce([part.held_out for part in alike])
         assert not (learnt & held_out).any()
-        if learnt.any() and held_out.any():  # also across the planes of an image
+        if learnt.any() and held_out.any():  # also across planes
             assert distance(learnt, held_out) > GAP
     for (known, _), part in zip(planes, splits, strict=True):
         assert not (part.learnt & ~known).any()
         assert not (part.held_out & ~known).any()
-        if not part.held_out.any() and len(seeds) == 1:
+        if not part.held_out.any() and len(planes) == 1:
             np.testing.assert_array_equal(part.learnt, known)
 
 
@@ -69,13 +70,30 @@ def test_about_a_fifth_is_held_out_across_the_long_side(shape):
     assert part.held_out.all(axis=1 - long).sum() == part.held_out.any(axis=1 - long).sum()
 
 
-def test_planes_of_an_image_have_the_same_strip():
-    planes = [plane(n) for n in range(4)]
-    together = split(planes, ["a", "a", "a", "b"])
-    for part in together[1:3]:
-        np.testing.assert_array_equal(part.held_out, together[0].held_out)
-    (alone,) = split([planes[3]])
-    np.testing.assert_array_equal(together[3].held_out, alone.held_out)
+def test_planes_of_a_shape_have_the_same_strip():
+    first, *others = split([plane(n) for n in range(3)])
+    for part in others:
+        np.testing.assert_array_equal(part.held_out, first.held_out)
+
+
+@given(st.integers(0, 2**16), st.integers(0, 2**16))
+def test_what_was_held_out_stays_so(seed, later):
+    known, foreground = zip(plane(seed), strict=True)
+    (before,), strips = split_places(known, foreground)
+    more = [plane(seed), plane(later), plane(later + 1, (100, 190))]
+    after = split(more, strips)
+    np.testing.assert_array_equal(after[0].held_out, before.held_out)
+    np.testing.assert_array_equal(after[1].held_out, before.held_out)
+    assert after[2].held_out.any()
+
+
+def test_a_strip_in_which_nothing_is_known_any_more_is_chosen_anew():
+    known, foreground = plane(0)
+    (before,), strips = split_places([known], [foreground])
+    elsewhere = known & ~before.held_out
+    (after,) = split([(elsewhere, foreground)], strips)
+    assert after.held_out.any()
+    assert not (after.held_out & before.held_out).any()
 
 
 def test_the_strip_stands_for_the_image():
@@ -117,7 +135,7 @@ def test_nothing_known_is_no_accident():
     (part,) = split([(known, foreground)])
     assert not part.learnt.any()
     assert not part.held_out.any()
-    assert split_places([], [], []) == []
+    assert split_places([], []) == ([], {})
 
 
 # --- lessons
@@ -137,7 +155,7 @@ def correction(seed: int, name: str = "stack", shape=LARGE, share=1.0) -> Correc
 
 def test_a_lesson_learns_in_one_place_and_is_scored_in_another():
     one = correction(0)
-    (lesson,) = lessons_of([one], SPEC, [HELD_OUT])
+    ((lesson,), _) = lessons_of([one], SPEC, [HELD_OUT])
     np.testing.assert_array_equal(lesson.learnt.mask, [one.classes == 1, one.classes == 2])
     assert (lesson.learnt.image.min(), lesson.learnt.image.max()) == (0, 1)
     everywhere, wrong = lesson.learnt.places
@@ -154,7 +172,7 @@ def test_a_lesson_learns_in_one_place_and_is_scored_in_another():
 
 def test_earlier_planes_of_an_image_are_held_out_at_the_same_place():
     both = [correction(0), correction(1)]
-    lessons = lessons_of(both, SPEC, [HELD_OUT, EARLIER])
+    lessons, _ = lessons_of(both, SPEC, [HELD_OUT, EARLIER])
     (one,), (other,) = (lesson.held_out for lesson in lessons)
     assert (one.kind, other.kind) == (HELD_OUT, EARLIER)
     np.testing.assert_array_equal(one.weight, other.weight)
@@ -164,17 +182,40 @@ def test_earlier_planes_of_an_image_are_held_out_at_the_same_place():
 
 def test_a_plane_known_where_the_strip_is_is_scored_all_the_same():
     whole = [correction(n) for n in range(3)]
-    strip = lessons_of(whole, SPEC, [HELD_OUT] * 3)[0].learnt.weight[0] == 0
+    strip = lessons_of(whole, SPEC, [HELD_OUT] * 3)[0][0].learnt.weight[0] == 0
     middle = int(np.flatnonzero(strip.any(axis=0)).mean())
     inside = np.zeros(LARGE, bool)
     inside[60:64, middle - 2 : middle + 2] = True
     narrow = dataclasses.replace(correction(3), known=inside, wrong=inside)
-    lesson = lessons_of([*whole, narrow], SPEC, [HELD_OUT] * 4)[-1]
+    lesson = lessons_of([*whole, narrow], SPEC, [HELD_OUT] * 4)[0][-1]
     assert not lesson.learnt.weight.any()
     assert lesson.held_out[0].weight.sum() == inside.sum()
 
 
+def edged(dark: bool, middle: float, seed: int = 0) -> Correction:
+    """A plane of noise around a grey: how far it is from the ends tells its background."""
+    rng = np.random.default_rng(seed)
+    image = np.clip(rng.normal(middle, 0.1, (1, *LARGE)), 0, 1)
+    image[0, :6, :60], image[0, :6, 60:120] = 0, 1
+    return dataclasses.replace(correction(seed), image=image if dark else 1 - image)
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_a_doubtful_background_is_settled_by_the_majority(dark):
+    planes = [edged(dark, 0.45, n) for n in range(3)] + [edged(not dark, 0.45, 3)]
+    found = settled(SPEC.normalisation, planes)
+    assert found.background == ("dark" if dark else "bright")
+    assert found == SPEC.normalisation.model_copy(update={"background": found.background})
+
+
+def test_a_clear_background_is_left_to_each_plane():
+    planes = [edged(True, 0.1, n) for n in range(3)]
+    assert settled(SPEC.normalisation, planes) == SPEC.normalisation
+    told = SPEC.normalisation.model_copy(update={"background": "bright"})
+    assert settled(told, [edged(True, 0.45)]) == told
+
+
 def test_what_is_nowhere_known_teaches_nothing():
-    (lesson,) = lessons_of([correction(0, share=0.0)], SPEC, [HELD_OUT])
+    ((lesson,), _) = lessons_of([correction(0, share=0.0)], SPEC, [HELD_OUT])
     assert not lesson.learnt.weight.any()
     assert lesson.held_out == ()

@@ -67,13 +67,10 @@ def find_limits(plane: NDArray[Any], normalisation: Normalisation) -> Limits:
         raise UserError(
             "The image is complex; only real images can be segmented: take its magnitude or phase."
         )
-    values = plane.reshape(-1)[:: max(1, plane.size // SAMPLED_PIXELS)].astype(np.float64)
-    values = values[np.isfinite(values)]
+    values = _sampled(plane)
     if values.size == 0:
         return Limits(0.0, 0.0, False)
-    low, median, high = np.percentile(values, [normalisation.low, 50, normalisation.high])
-    if high <= low:  # e.g. a few bright objects on nothing: the percentiles see just the nothing
-        low, high = values.min(), values.max()
+    low, median, high = _percentiles(values, normalisation)
     bright = median - low > high - median
     if normalisation.background != "auto":
         bright = normalisation.background == "bright"
@@ -81,6 +78,18 @@ def find_limits(plane: NDArray[Any], normalisation: Normalisation) -> Limits:
     if normalisation.gamma == "none" or high <= low:
         return limits
     return replace(limits, gamma=_otsu_gamma(normalise(values, limits)))
+
+
+def background_tone(plane: NDArray[Any], normalisation: Normalisation) -> float:
+    """How sure it is that a plane's background is dark (-1) or bright (1); about 0 says nothing.
+
+    Where the median stands between the percentiles; see `find_limits`.
+    """
+    values = _sampled(plane)
+    if values.size == 0:
+        return 0.0
+    low, median, high = _percentiles(values, normalisation)
+    return float((2 * median - low - high) / (high - low)) if high > low else 0.0
 
 
 def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
@@ -108,6 +117,22 @@ def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
     np.clip(scaled, 0, 1, out=scaled)
     scaled = np.asarray(scaled, np.float32)
     return scaled if limits.gamma == 1 else scaled ** np.float32(limits.gamma)
+
+
+def _sampled(plane: NDArray[Any]) -> NDArray[np.float64]:
+    """The finite values, or an even sample of them."""
+    values = plane.reshape(-1)[:: max(1, plane.size // SAMPLED_PIXELS)].astype(np.float64)
+    return np.asarray(values[np.isfinite(values)])
+
+
+def _percentiles(
+    values: NDArray[np.float64], normalisation: Normalisation
+) -> tuple[float, float, float]:
+    """Low, median, high."""
+    low, median, high = np.percentile(values, [normalisation.low, 50, normalisation.high])
+    if high <= low:  # e.g. a few bright objects on nothing: the percentiles see just the nothing
+        low, high = values.min(), values.max()
+    return float(low), float(median), float(high)
 
 
 def _otsu_gamma(scaled: FloatArray) -> float:

@@ -8,9 +8,9 @@ ends, so does it: whoever started it is gone.
 
 from __future__ import annotations
 
+import io
 import os
 import queue
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -88,7 +88,10 @@ def _model(task: FinetuneTask) -> Model:
 
 
 def _listen(tasks: queue.Queue[str], stop: threading.Event) -> None:
-    for line in sys.stdin:
+    # As bytes, which Windows would take for its own code page; and without a buffer, whose lock a
+    # thread that waits for input would hold when the process ends.
+    for raw in io.FileIO(0, closefd=False):
+        line = raw.decode("utf-8")
         if line.strip() == STOP:
             stop.set()
         else:
@@ -99,7 +102,10 @@ def _listen(tasks: queue.Queue[str], stop: threading.Event) -> None:
 def _claim_output() -> TextIO:
     """Standard output for messages alone; what libraries print goes to the log of errors."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # started from an icon, there is no stream for errors
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return out
 
 

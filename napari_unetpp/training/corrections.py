@@ -27,7 +27,7 @@ Trust = Literal["planes", "margin", "scribbles"]
 MARGIN = 24
 """Pixels around a change that the user has looked at, with trust in the margin."""
 SUFFIX = ".safetensors"
-KEY = "napari_unetpp_correction"
+KEY, PAINTED = "napari_unetpp_correction", "painted"
 
 
 class Source(BaseModel):
@@ -75,6 +75,8 @@ class Correction:
         Shape ``(y, x)``: where the prediction was another.
     source : Source
         Where it comes from.
+    painted : int array, optional
+        Shape ``(y, x)``: the labels themselves where `classes` don't say all, as of instances.
     """
 
     image: NDArray[Any]
@@ -82,6 +84,7 @@ class Correction:
     known: NDArray[np.bool_]
     wrong: NDArray[np.bool_]
     source: Source = field(default_factory=lambda: Source(image=""))
+    painted: NDArray[Any] | None = None
 
     @cached_property
     def plane(self) -> str:
@@ -150,7 +153,9 @@ def correct(
     elif trust == "margin":
         distance = ndimage.distance_transform_edt(~wrong) if wrong.any() else np.inf
         known = np.broadcast_to(distance <= margin, known.shape).copy()
-    return Correction(image, classes, known, wrong, source.model_copy(update={"trust": trust}))
+    source = source.model_copy(update={"trust": trust})
+    painted = labels if kind == "instances" else None
+    return Correction(image, classes, known, wrong, source, painted)
 
 
 class CorrectionFolder:
@@ -179,6 +184,8 @@ class CorrectionFolder:
             "known": correction.known,
             "wrong": correction.wrong,
         }
+        if correction.painted is not None:
+            tensors[PAINTED] = _native(correction.painted)
         whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
         content = save(whole, metadata={KEY: correction.source.model_dump_json()})
         path = self.folder / correction.file_name
@@ -217,13 +224,15 @@ class CorrectionFolder:
             New ones; they take the place of earlier ones of the same planes.
         """
         planes = {correction.plane for correction in corrections}
-        then = newest(c for c in self._read()[0] if c.file_name in learnt)
+        then = newest(self._read(learnt)[0])
         return [correction for correction in then if correction.plane not in planes]
 
-    def _read(self) -> tuple[list[Correction], list[str]]:
+    def _read(self, names: Collection[str] | None = None) -> tuple[list[Correction], list[str]]:
         corrections: list[Correction] = []
         problems: list[str] = []
         for path in self._paths():
+            if names is not None and path.name not in names:
+                continue
             try:
                 corrections.append(read_correction(path))
             except UserError as error:
@@ -254,12 +263,14 @@ def read_correction(path: Path) -> Correction:
         with safe_open(path, framework="np") as file:
             names = ("image", "classes", "known", "wrong")
             image, classes, known, wrong = (file.get_tensor(name) for name in names)
+            painted = file.get_tensor(PAINTED) if PAINTED in file.keys() else None  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
     fits = image.ndim == 3 and image.shape[1:] == classes.shape == known.shape == wrong.shape
+    fits = fits and (painted is None or painted.shape == classes.shape)
     if not fits or (classes.dtype, known.dtype, wrong.dtype) != (np.uint8, bool, bool):
         raise _unreadable(path, "its parts don't fit together")
-    return Correction(image, classes, known, wrong, source)
+    return Correction(image, classes, known, wrong, source, painted)
 
 
 def digest_of(image: NDArray[Any]) -> str:

@@ -35,11 +35,14 @@ from napari_unetpp.training.messages import (
     ScoresByKind,
 )
 from napari_unetpp.training.options import FinetuneOptions
+from napari_unetpp.training.places import Strips
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
-from napari_unetpp.training.study import check_corrections, lessons_of
+from napari_unetpp.training.study import check_corrections, lessons_of, settled
 from napari_unetpp.training.validate import Scores, validate
 
+SAVE_EVERY = 10.0
+"""Seconds between saves where nothing is held out, so that a kill loses little."""
 SMALLEST_PATCH = 64
 """When memory runs out, patches get no smaller than this."""
 
@@ -108,8 +111,12 @@ class _Finetuning:
         torch.manual_seed(options.fit.seed)
         highest = max(int(c.classes.max(initial=0)) for c in (*corrections, *earlier))
         self.spec, self.network = _start(model, max(highest, len(model.spec.classes)), options)
+        normalisation = settled(self.spec.normalisation, (*corrections, *earlier))
+        self.spec = self.spec.model_copy(update={"normalisation": normalisation})
         kinds = [HELD_OUT] * len(corrections) + [EARLIER] * len(earlier)
-        lessons = lessons_of((*corrections, *earlier), self.spec, kinds)
+        lessons, self.strips = lessons_of(
+            (*corrections, *earlier), self.spec, kinds, _strips_of(model.spec)
+        )
         self.lessons, self.replayed = lessons[: len(corrections)], lessons[len(corrections) :]
         self.held_out = [sample for lesson in lessons for sample in lesson.held_out]
         self.before: Scores | None = None
@@ -145,12 +152,14 @@ class _Finetuning:
             self.device,
             probabilities=self._probabilities(),
         )
-        step = 0
+        step, saved = 0, self._seconds()
         for event in fit.run(stop):
             step = event.step
             result = None
-            if event.is_best:
+            blindly = not held_out and self._seconds() - saved > SAVE_EVERY
+            if event.is_best or blindly:
                 result = self._save(fit.best, event.scores, step)
+                saved = self._seconds()
             yield self._event(
                 step,
                 max(step / event.steps, self._seconds() / 60 / self.options.minutes),
@@ -192,6 +201,7 @@ class _Finetuning:
             "seconds": round(self._seconds(), 1),
             "device": self.device.label,
             "replayed": len(self.replayed),
+            HELD_OUT: self.strips,
         }
 
     def _probabilities(self) -> NDArray[np.float64]:
@@ -259,6 +269,15 @@ def _start(model: Model, classes: int, options: FinetuneOptions) -> tuple[ModelS
         bare = spec.model_copy(update={"description": "", "licence": "", "origin": ""})
         return bare, build_network(spec)
     return spec, _widened(model.network.up_to(depth), spec)
+
+
+def _strips_of(spec: ModelSpec) -> Strips:
+    """What was held out from this model and its ancestors, the latest last."""
+    strips: Strips = {}
+    for entry in spec.history:
+        for shape, (axis, start, stop) in entry.settings.get(HELD_OUT, {}).items():
+            strips[shape] = int(axis), int(start), int(stop)
+    return strips
 
 
 def _widened(network: UNetPlusPlus, spec: ModelSpec) -> UNetPlusPlus:

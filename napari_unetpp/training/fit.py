@@ -181,7 +181,8 @@ class Fit:
 
     def _validated(self, loss: float) -> FitEvent:
         scores, is_best = None, False
-        self._validations += 1
+        # One that took long may have passed the time of the next.
+        self._validations = int(self._progress() * (self.options.validations or 0))
         if self._validation:
             network = self._averaged_network()
             scores = validate(prepared(network, self.device), self._validation, self.device)

@@ -57,7 +57,9 @@ def read_labels(labels: NDArray[Any], kind: LabelKind) -> tuple[ByteArray, NDArr
 
 
 def guess_kind(labels: NDArray[Any], classes: int) -> LabelKind:
-    """Instances if there are far more numbers than a model of so many classes has, else classes.
+    """Instances if there are more numbers than a model's classes and a new one, else classes.
+
+    Give all planes at once: one of them may show few of many objects.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def guess_kind(labels: NDArray[Any], classes: int) -> LabelKind:
         If the labels are no whole numbers from 0.
     """
     _check_whole(labels)
-    return "instances" if int(labels.max(initial=0)) > max(classes + 1, 3) else "classes"
+    return "instances" if int(labels.max(initial=0)) > classes + 1 else "classes"
 
 
 def class_masks(classes: NDArray[Any], count: int) -> ByteArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +16,10 @@ GAP = 16
 """Pixels beside the held-out strip that are neither learnt from nor scored."""
 
 BoolArray = NDArray[np.bool_]
+Strip = tuple[int, int, int]
+"""Axis (0 for y, 1 for x), first and last row or column, the last not included."""
+Strips = dict[str, Strip]
+"""By the shape of the planes, like "512×512"."""
 
 
 @dataclass(frozen=True)
@@ -27,57 +31,69 @@ class Split:
 
 
 def split_places(
-    known: Sequence[BoolArray], foreground: Sequence[BoolArray], groups: Sequence[Hashable]
-) -> list[Split]:
-    """Hold out one strip of each image.
+    known: Sequence[BoolArray], foreground: Sequence[BoolArray], before: Strips | None = None
+) -> tuple[list[Split], Strips]:
+    """Hold out one strip of all planes of a shape.
+
+    They may be sections of one stack, in one file or in many, which show nearly the same at the
+    same place: were another strip held out of each, one would teach what is scored in the next.
 
     Parameters
     ----------
     known, foreground : sequence of bool array
         Of each plane, ``(y, x)``: what can be learnt, and what of it isn't background.
-    groups : sequence
-        Planes with the same group are of one image, and show nearly the same at the same place:
-        they get the same strip.
+    before : dict, optional
+        The strips of the fine-tunings before: they are held out again, for as long as anything
+        is known in them, as the model has learnt the rest.
 
     Returns
     -------
-    list of Split
-        In the order of the planes. The strip is that whose share of foreground is nearest to that
-        of all: it stands for the image better than one taken by chance. An image too small or
-        known in too few places to be cut is learnt from whole.
+    list of Split, dict of str to strip
+        In the order of the planes; and the strips, by shape. A strip is that whose share of
+        foreground is nearest to that of all: it stands for the planes better than one taken by
+        chance. Planes too small or known in too few places to be cut are learnt from whole.
     """
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for number, group in enumerate(groups):
-        members[group, known[number].shape].append(number)
+    members: dict[str, list[int]] = defaultdict(list)
+    for number, of_plane in enumerate(known):
+        members["×".join(map(str, of_plane.shape))].append(number)
     splits: dict[int, Split] = {}
-    for numbers in members.values():
-        strip, gap = _strip([known[n] for n in numbers], [foreground[n] for n in numbers])
+    strips: Strips = {}
+    for name, numbers in members.items():
+        shape = known[numbers[0]].shape
+        strip = (before or {}).get(name)
+        if strip is None or not any(known[n][_inside(strip, shape)].any() for n in numbers):
+            strip = _chosen([known[n] for n in numbers], [foreground[n] for n in numbers])
+        inside = near = np.zeros(shape, bool)
+        if strip is not None:
+            strips[name] = strip
+            inside, near = _inside(strip, shape), _inside(strip, shape, GAP)
         for n in numbers:
-            splits[n] = Split(known[n] & ~gap, known[n] & strip)
-    return [splits[n] for n in range(len(known))]
+            splits[n] = Split(known[n] & ~near, known[n] & inside)
+    return [splits[n] for n in range(len(known))], strips
 
 
-def _strip(known: list[BoolArray], foreground: list[BoolArray]) -> tuple[BoolArray, BoolArray]:
-    """Where the held-out strip is, and the same with the gap."""
+def _chosen(known: list[BoolArray], foreground: list[BoolArray]) -> Strip | None:
+    """The strip to hold out; None if there is too little to be cut."""
     shape = known[0].shape
-    nothing = np.zeros(shape, bool)
-    anywhere = np.logical_or.reduce(known)
-    places = np.argwhere(anywhere)
+    places = np.argwhere(np.logical_or.reduce(known))
     if len(places) == 0:
-        return nothing, nothing
+        return None
     axis = int(np.argmax(np.ptp(places, axis=0)))
     # Along that axis, strips with the same number of known pixels.
-    edges = np.quantile(places[:, axis], np.linspace(0, 1, STRIPS + 1)).astype(int)
+    edges = np.quantile(places[:, axis], np.linspace(0, 1, STRIPS + 1)).astype(int).tolist()
     edges[-1] += 1
     if np.diff(edges).min() < 2 * GAP:
-        return nothing, nothing
-    position = np.expand_dims(np.arange(shape[axis]), 1 - axis)
-    strips = [np.broadcast_to((a <= position) & (position < b), shape) for a, b in pairwise(edges)]
+        return None
+    strips = [(axis, start, stop) for start, stop in pairwise(edges)]
     overall = _share(known, foreground, np.ones(shape, bool))
-    distance = [abs(_share(known, foreground, strip) - overall) for strip in strips]
-    best = int(np.argmin(distance))
-    near = (edges[best] - GAP <= position) & (position < edges[best + 1] + GAP)
-    return strips[best], np.broadcast_to(near, shape)
+    distances = [abs(_share(known, foreground, _inside(s, shape)) - overall) for s in strips]
+    return strips[int(np.argmin(distances))]
+
+
+def _inside(strip: Strip, shape: tuple[int, ...], margin: int = 0) -> BoolArray:
+    axis, start, stop = strip
+    position = np.expand_dims(np.arange(shape[axis]), 1 - axis)
+    return np.broadcast_to((start - margin <= position) & (position < stop + margin), shape)
 
 
 def _share(known: list[BoolArray], foreground: list[BoolArray], where: BoolArray) -> float:

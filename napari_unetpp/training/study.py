@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.models.spec import ModelSpec
+from napari_unetpp.inference.normalise import background_tone
+from napari_unetpp.models.spec import ModelSpec, Normalisation
 from napari_unetpp.training.corrections import Correction
 from napari_unetpp.training.labels import class_masks
-from napari_unetpp.training.places import split_places
+from napari_unetpp.training.places import Strips, split_places
 from napari_unetpp.training.samples import Sample, normalise_channels
 
 CONTEXT = 96
 """Pixels around a held-out place that the network sees: as far as L4 does."""
+CLEAR_TONE = 0.3
+"""See `background_tone`: beyond, a background is taken to be clearly dark or bright."""
 MOST_PLACES = 50_000
 """Positions kept to draw patches around; more would be no better spread."""
 
@@ -62,10 +65,31 @@ def check_corrections(corrections: Sequence[Correction], spec: ModelSpec) -> Non
         )
 
 
+def settled(normalisation: Normalisation, corrections: Sequence[Correction]) -> Normalisation:
+    """The normalisation with the background that the corrected planes have, if it has to be told.
+
+    In images such as electron micrographs the background is neither clearly dark nor bright, and
+    "auto" would turn one plane and not the next. Where that is so, but the corrected planes have
+    a majority, the new version goes by that for good.
+    """
+    tones = [background_tone(c.image, normalisation) for c in corrections]
+    if normalisation.background != "auto" or abs(np.median(tones)) > CLEAR_TONE:
+        return normalisation
+    bright = sum(tone > 0 for tone in tones)
+    if 2 * bright == len(tones):
+        return normalisation
+    return normalisation.model_copy(
+        update={"background": "bright" if 2 * bright > len(tones) else "dark"}
+    )
+
+
 def lessons_of(
-    corrections: Sequence[Correction], spec: ModelSpec, kinds: Sequence[str]
-) -> list[Lesson]:
-    """A lesson from each correction.
+    corrections: Sequence[Correction],
+    spec: ModelSpec,
+    kinds: Sequence[str],
+    before: Strips | None = None,
+) -> tuple[list[Lesson], Strips]:
+    """A lesson from each correction, and which strips are held out.
 
     Patches are drawn around what was wrong and from all that is known, in equal shares, so that
     mistakes are learnt from and what was right stays.
@@ -78,11 +102,11 @@ def lessons_of(
         Of the model that learns: its normalisation and its number of classes.
     kinds : sequence of str
         Under which the held-out part of each is scored.
+    before : dict, optional
+        Strips that were held out before, see `split_places`.
     """
-    splits = split_places(
-        [c.known for c in corrections],
-        [c.classes > 0 for c in corrections],
-        [(c.source.image, c.source.shape) for c in corrections],
+    splits, strips = split_places(
+        [c.known for c in corrections], [c.classes > 0 for c in corrections], before
     )
     lessons = []
     for correction, split, kind in zip(corrections, splits, kinds, strict=True):
@@ -99,12 +123,13 @@ def lessons_of(
         if split.held_out.any():
             held_out = (_around(Sample(image, masks, _weight(split.held_out), kind)),)
         lessons.append(Lesson(learnt, held_out))
-    return lessons
+    return lessons, strips
 
 
 def _places(learnt: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
     groups = (np.argwhere(learnt), np.argwhere(learnt & wrong))
-    return tuple(group[:: len(group) // MOST_PLACES + 1] for group in groups if len(group))
+    # Copies, as a view would keep all positions in memory.
+    return tuple(group[:: len(group) // MOST_PLACES + 1].copy() for group in groups if len(group))
 
 
 def _around(sample: Sample) -> Sample:

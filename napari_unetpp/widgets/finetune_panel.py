@@ -26,7 +26,7 @@ from napari_unetpp.training.messages import FinetuneEvent, Result
 from napari_unetpp.widgets.curve import Curve
 from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.layer_box import LayerBox
-from napari_unetpp.widgets.mask import LEARN, Lesson
+from napari_unetpp.widgets.mask import LABELS, LEARN, Lesson
 from napari_unetpp.widgets.result_text import result_text
 
 _LEARN_TIPS = {
@@ -101,6 +101,7 @@ class FinetunePanel(QWidget):
         self.depth_box = QComboBox()
         self.start_box = QComboBox()
         self.margin_box = QSpinBox()
+        self.labels_box = QComboBox()
         self._running = False
         self._lay_out()
         self._connect()
@@ -119,7 +120,11 @@ class FinetunePanel(QWidget):
         depth = self.depth_box.currentText()
         learn = LEARN[self.learn_box.currentIndex()]
         return Wishes(
-            lesson=Lesson(learn=learn, margin=self.margin_box.value()),
+            lesson=Lesson(
+                learn=learn,
+                labels=LABELS[self.labels_box.currentIndex()],
+                margin=self.margin_box.value(),
+            ),
             minutes=self.minutes_box.value(),
             depth=None if depth == _AUTO else int(depth.removeprefix("L")),
             start="nothing" if self.start_box.currentIndex() == 1 else "model",
@@ -253,6 +258,8 @@ class FinetunePanel(QWidget):
         self.minutes_box.setSuffix(" min")
         self.depth_box.setToolTip("Under a time limit shallow heads learn more; see the manual")
         self.start_box.addItems(["the chosen model", "nothing"])
+        self.labels_box.addItems(LABELS)
+        self.labels_box.setToolTip("What the numbers in a layer of your own are")
         self.margin_box.setRange(1, 512)
         self.margin_box.setValue(Lesson().margin)
         self.margin_box.setSuffix(" px")
@@ -263,6 +270,7 @@ class FinetunePanel(QWidget):
         form.addRow("Depth", self.depth_box)
         form.addRow("Start from", self.start_box)
         form.addRow("Margin", self.margin_box)
+        form.addRow("Labels are", self.labels_box)
         return Fold("Advanced", content)
 
     def _connect(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
 from napari.utils.notifications import show_error, show_warning
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.axes import Index
@@ -58,11 +59,14 @@ class FinetunePart(QObject):
         self.finetuning = Finetuning(self.store, self.keeper, self)
         self.recovery = Recovery(viewer, self.store, self.keeper, self)
         self.flip = Flip()
-        self._goes_on = False
+        self._goes_on, self._is_open = False, True
         self._result: Result | None = None
         self._versions: tuple[str, str] | None = None  # the parent and its new version
         self._connect()
         self._on_model()
+        for layer in viewer.layers:
+            if isinstance(layer, Labels):
+                self._watch_quietly(layer)
 
     @property
     def running(self) -> bool:
@@ -90,7 +94,7 @@ class FinetunePart(QObject):
 
     def start(self, *, go_on: bool = False) -> None:
         """Fine-tune; with `go_on` the next plane or image is segmented afterwards."""
-        if self.running:
+        if self.running or self.finetuning.keeping:
             return
         self._goes_on = go_on
         try:
@@ -142,8 +146,10 @@ class FinetunePart(QObject):
         if mask is None:
             show_error("There is no mask to mark as checked: segment the image first.")
             return
-        self.keeper.watch(mask)  # an empty one, too: a plane may rightly be empty
         index = index_on_screen(mask.image, self.viewer.dims, mask.planes)
+        if not mask.is_complete(index):
+            show_error(f"{_plane_text(mask, index)} isn't segmented as a whole: do that first.")
+            return
         self.keeper.mark_checked(mask, index)
         told = "right as it is" if index in mask.checked else "not checked"
         self.panel.say(f"{_plane_text(mask, index)} is marked as {told}.")
@@ -159,6 +165,7 @@ class FinetunePart(QObject):
 
     def close(self) -> None:
         """End what is on; what is painted is saved."""
+        self._is_open = False
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.finetuning.close()
         self.keeper.close()
@@ -185,8 +192,13 @@ class FinetunePart(QObject):
     def _watch_chosen(self) -> Mask | None:
         """Keep the chosen layer, too, if it isn't one of the dock's own."""
         layer = self.panel.chosen_mask
-        if layer is None or self.keeper.mask_of(layer) is not None:
-            return self.keeper.mask_of(layer)
+        return None if layer is None else self._watch(layer)
+
+    def _watch(self, layer: Labels) -> Mask:
+        there = self.keeper.mask_of(layer)
+        image = self.segment_panel.image
+        if there is not None and (there.is_made or image is None or there.image is image):
+            return there
         request = self.segment_panel.request()
         channel = channel_on_screen(request.image, self.viewer.dims, request.planes)
         mask = Mask(
@@ -197,9 +209,19 @@ class FinetunePart(QObject):
             model=request.model,
             channel=channel,
         )
-        if mask.corrected():  # an empty layer waits until something is painted
-            self.keeper.watch(mask)
+        self.keeper.forget(layer)  # it was taken for the mask of another image
+        self.keeper.watch(mask)
         return mask
+
+    def _on_chosen(self, layer: Any) -> None:
+        """Keep what is painted in a layer of the user's own from when it is chosen."""
+        if layer is not None:  # later: one of the dock's own is about to be watched as such
+            QTimer.singleShot(0, partial(self._watch_quietly, layer))
+
+    def _watch_quietly(self, layer: Labels) -> None:
+        if self._is_open and layer in self.viewer.layers and self.keeper.mask_of(layer) is None:
+            with suppress(UserError):  # it is told when the layer is used
+                self._watch(layer)
 
     def _on_event(self, event: FinetuneEvent) -> None:
         assert self.finetuning.plan is not None
@@ -298,6 +320,7 @@ class FinetunePart(QObject):
         panel.flip_clicked.connect(self.turn)
         panel.checked_clicked.connect(self.mark_checked)
         panel.restore_clicked.connect(self._on_restore)
+        panel.mask_box.layer_changed.connect(self._on_chosen)
         finetuning.trainer.stepped.connect(self._on_event)
         finetuning.refused.connect(self._on_refused)
         finetuning.failed.connect(self._on_failed)

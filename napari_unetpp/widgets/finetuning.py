@@ -78,7 +78,7 @@ class Finetuning(QObject):
         self.trainer = Trainer(self)
         self.plan: Plan | None = None
         self.candidate: Path | None = None
-        self.running = False
+        self.running = self.keeping = False
         self._store, self._keeper = store, keeper
         self._unfinished: set[Path] = set()  # survives this object, unlike `candidate`
         self.destroyed.connect(partial(_delete, self._unfinished))  # with the whole window
@@ -107,6 +107,7 @@ class Finetuning(QObject):
         """Take the candidate into the store; if that fails, it can be tried again."""
         assert self.candidate is not None
         assert self.plan is not None
+        self.keeping = True
         self._unfinished.clear()  # the thread has it now, also if the window closes
         worker = create_worker(
             _add_version,
@@ -167,11 +168,12 @@ class Finetuning(QObject):
                 self.keep()
 
     def _on_added(self, name: str) -> None:
-        self.candidate = None
+        self.candidate, self.keeping = None, False
         if self.plan is not None:
             self.kept.emit(name)
 
     def _on_error(self, error: Exception) -> None:
+        self.keeping = False
         if self.candidate is not None:
             self._unfinished.add(self.candidate)
         if isinstance(error, UserError):

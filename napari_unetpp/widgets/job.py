@@ -94,9 +94,9 @@ def make_job(request: Request, store: Store, dims: Dims) -> Job:
         If there is no such model, or its file is damaged.
     """
     image, planes = request.image, request.planes
-    normalisation = store.spec(request.model).normalisation.model_copy(
-        update={"background": request.background}
-    )
+    normalisation = store.spec(request.model).normalisation
+    if request.background != "auto":  # else as the model was trained
+        normalisation = normalisation.model_copy(update={"background": request.background})
     path = store.path(request.model)
     here = index_on_screen(image, dims, planes)
     rows, columns = region_on_screen(image, dims, planes)

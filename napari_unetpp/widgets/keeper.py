@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from napari.layers import Labels
@@ -18,6 +20,8 @@ from napari_unetpp.training.corrections import CorrectionFolder
 from napari_unetpp.widgets.mask import Lesson, Mask
 from napari_unetpp.widgets.threads import failing_loudly
 
+_SAVING = Lock()
+"""One at a time: what is saved in a thread must not come after what is saved at the end."""
 AUTOSAVE = 2000
 """Milliseconds after a stroke until it is saved."""
 
@@ -29,7 +33,8 @@ class Kept:
     mask: Mask
     index: Index
     path: Path
-    checksum: int
+    checksums: tuple[int, int]
+    painted_at: str
 
 
 class Keeper(QObject):
@@ -60,6 +65,7 @@ class Keeper(QObject):
         self._worker: Any = None
         self._gathering = False
         self._again = False
+        self._closed = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(AUTOSAVE)
@@ -88,13 +94,13 @@ class Keeper(QObject):
         """Watch a mask whose planes are on the disk already."""
         self.watch(mask)
         for index, path in files.items():
-            checksum = mask.checksum(index, self.lesson)
-            self.kept[mask.identity, index] = Kept(mask, index, path, checksum)
+            checksums = mask.checksums(index, self.lesson)
+            self.kept[mask.identity, index] = Kept(mask, index, path, checksums, "")
         self._note(mask.layer)
 
     def forget(self, layer: Labels) -> None:
         """Watch a layer no more; what was painted is saved and stays."""
-        if layer in self._masks and self._timer.isActive():
+        if layer in self._masks and not self._closed:
             self._save_now([self._masks[layer]])
         if (mask := self._masks.pop(layer, None)) is not None:
             for event in _events(layer):
@@ -116,12 +122,12 @@ class Keeper(QObject):
 
     def close(self) -> None:
         """Save what isn't yet, and let go of the layers."""
-        if self._timer.isActive():
-            self._timer.stop()
-            self._save_now(list(self._masks.values()))
+        self._timer.stop()
         if self._worker is not None:
             self._worker.returned.disconnect(self._on_saved)
             self._worker.errored.disconnect(self._on_error)
+        self._save_now([mask for mask in self._masks.values() if mask.layer in self._edited])
+        self._closed = True
         for layer in list(self._masks):
             self.forget(layer)
 
@@ -197,28 +203,43 @@ def _saved(
     """Save what differs from what is on the disk; one plane that can't be is not in the way."""
     result: list[Kept] = []
     problem: UserError | None = None
-    with failing_loudly():
+    with failing_loudly(), _SAVING:
         for mask in masks:
             folder = CorrectionFolder(store.corrections_folder(mask.lineage))
             for index in mask.corrected():
-                checksum = mask.checksum(index, lesson)
                 before = kept.get((mask.identity, index))
-                if before is None or before.checksum != checksum or not before.path.is_file():
-                    try:
-                        path = folder.save(mask.correction(index, lesson))
-                    except UserError as error:
-                        problem = problem or error
-                        if before is not None:  # the file from before is still there
-                            result.append(before)
-                        continue
-                    if before is not None and before.path != path:  # of the session before
-                        before.path.unlink(missing_ok=True)
-                    before = Kept(mask, index, path, checksum)
-                result.append(before)
+                try:
+                    result.append(_kept_anew(mask, index, lesson, before, folder))
+                except UserError as error:
+                    problem = problem or error
+                    if before is not None:  # its file is still there
+                        result.append(before)
         for there in kept.values():
             if there.mask in masks and not there.mask.is_corrected(there.index):
-                there.path.unlink(missing_ok=True)  # undone by the user: the prediction is back
+                _remove(there.path)  # undone by the user: the prediction is back
     return _Saved(result, problem)
+
+
+def _kept_anew(
+    mask: Mask, index: Index, lesson: Lesson, before: Kept | None, folder: CorrectionFolder
+) -> Kept:
+    """A plane on the disk, written if it isn't there as it is now."""
+    checksums = mask.checksums(index, lesson)
+    if before is not None and before.checksums == checksums and before.path.is_file():
+        return before
+    repainted = before is None or before.checksums[0] != checksums[0]
+    painted_at = None if repainted or before is None else before.painted_at or None
+    correction = mask.correction(index, lesson, painted_at=painted_at)
+    path = folder.save(correction)
+    of_image = before is not None and before.path.name[:16] == path.name[:16]
+    if before is not None and of_image and before.path != path:  # of the session before
+        _remove(before.path)
+    return Kept(mask, index, path, checksums, correction.source.when)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # on Windows somebody may be reading it
+        path.unlink()
 
 
 def _events(layer: Labels) -> tuple[Any, ...]:

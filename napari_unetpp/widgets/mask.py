@@ -23,6 +23,7 @@ from napari_unetpp.widgets.result_layer import ResultLayer
 
 Learn = Literal["edited planes", "around edits", "checked planes", "scribbles"]
 LEARN: tuple[Learn, ...] = ("edited planes", "around edits", "checked planes", "scribbles")
+LABELS: tuple[Literal["auto", "classes", "instances"], ...] = ("auto", "classes", "instances")
 IDENTITY = "mask"
 """Key in the layer's metadata."""
 
@@ -33,6 +34,8 @@ class Lesson:
 
     Attributes
     ----------
+    labels : {"auto", "classes", "instances"}
+        What the numbers in a layer of the user's own are; "auto" takes many for instances.
     learn : {"edited planes", "around edits", "checked planes", "scribbles"}
         Which pixels are right: of each plane that was edited or marked as checked, all; those
         near to an edit; all of the planes marked as checked, and of no others; or those that are
@@ -42,6 +45,7 @@ class Lesson:
     """
 
     learn: Learn = "edited planes"
+    labels: Literal["auto", "classes", "instances"] = "auto"
     margin: int = 24
 
 
@@ -103,9 +107,17 @@ class Mask:
         self.kind: LabelKind | None = None
         self.limits: dict[Index, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
         self._made, self._classes = made, len(spec.classes)
+        # What an earlier dock showed in a layer, nobody knows; what is painted from now on counts.
+        foreign = made is None and is_result(layer)
+        self._first = np.array(layer.data) if foreign else None
         self._mix = channels_for(planes, spec.in_channels, channel)
         described = layer.metadata.setdefault(METADATA_KEY, {})
         self.identity: str = described.setdefault(IDENTITY, uuid.uuid4().hex)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the dock made the layer, so that its image is known."""
+        return self._made is not None
 
     def renew(self) -> None:
         """Take another identity: the layer was duplicated, and its metadata with it."""
@@ -123,36 +135,41 @@ class Mask:
 
     def is_learnt(self, index: Index, lesson: Lesson) -> bool:
         """Whether a corrected plane is to be learnt from."""
+        if lesson.learn == "scribbles":  # these are in layers of the user's own
+            return self._made is None
         return lesson.learn != "checked planes" or index in self.checked
 
-    def checksum(self, index: Index, lesson: Lesson) -> int:
-        """Another number if anything in a plane's correction is another."""
-        said = f"{lesson} {index in self.checked}".encode()
-        return zlib.crc32(self._plane(self._labels, index).tobytes(), zlib.crc32(said))
+    def is_complete(self, index: Index) -> bool:
+        """Whether there is a prediction for all of a plane, so that it can be right as it is."""
+        return self._made is None or bool(self._plane(self._made.filled, index).all())
 
-    def correction(self, index: Index, lesson: Lesson) -> Correction:
+    def checksums(self, index: Index, lesson: Lesson) -> tuple[int, int]:
+        """Other numbers if the labels of a plane are others, or what is said of them is."""
+        said = f"{lesson} {index in self.checked}".encode()
+        return zlib.crc32(self._labels(index).tobytes()), zlib.crc32(said)
+
+    def correction(
+        self, index: Index, lesson: Lesson, *, painted_at: str | None = None
+    ) -> Correction:
         """One plane, with the pixels of the image, which may have to be read.
+
+        `painted_at` is when, if that isn't now.
 
         Raises
         ------
         UserError
             If the labels or the image can't be learnt from.
         """
-        labels = self._plane(self._labels, index).copy()
+        labels = self._labels(index).copy()
         near = lesson.learn == "around edits" and index not in self.checked
         correction = correct(
             np.asarray(self._mix(self.planes.take(image_data(self.image), index))),
             labels,
-            kind=self.kind or self._kind_of(labels, lesson),
+            kind=self.kind or self._kind_of(lesson),
             trust="margin" if near else "planes",
             margin=lesson.margin,
             predicted=None if self._made is None else self._plane(self._made.predicted, index),
-            source=Source(
-                image=self.image.name,
-                shape=self.planes.result_shape,
-                index=index,
-                layer=self.identity,
-            ),
+            source=self._source(index, painted_at),
         )
         if self._made is not None and index not in self.checked:
             # Where nothing was computed, as outside the view, an empty mask says nothing.
@@ -162,33 +179,47 @@ class Mask:
             correction.known[...] &= known | (labels != before)
         return correction
 
-    def _kind_of(self, labels: NDArray[Any], lesson: Lesson) -> LabelKind:
+    def _source(self, index: Index, painted_at: str | None) -> Source:
+        source = Source(
+            image=self.image.name,
+            shape=self.planes.result_shape,
+            index=index,
+            layer=self.identity,
+        )
+        return source if painted_at is None else source.model_copy(update={"when": painted_at})
+
+    def _kind_of(self, lesson: Lesson) -> LabelKind:
         if self._made is not None and self._made.key != "instances":
             return "classes"
         if self._made is not None:
             return "instances"
         if lesson.learn == "scribbles":
             return "scribbles"
-        return guess_kind(labels, self._classes)
+        if lesson.labels != "auto":
+            return lesson.labels
+        return guess_kind(np.asarray(self.layer.data), self._classes)
 
     def _is_edited(self, index: Index) -> bool:
-        labels = self._plane(self._labels, index)
+        labels = self._labels(index)
         if index in self.limits:
             return True
         if self._made is None:
-            # Of a layer that an earlier dock made nobody knows what was painted in it.
-            return bool(labels.any()) and not is_result(self.layer)
+            if self._first is not None:
+                return not np.array_equal(labels, self._plane(self._first, index))
+            return bool(labels.any())
         return not np.array_equal(labels, self._plane(self._made.predicted, index))
 
-    @property
-    def _labels(self) -> NDArray[Any]:
-        return np.asarray(self.layer.data)
+    def _labels(self, index: Index) -> NDArray[Any]:
+        """One plane: the layer may be lazy, and large."""
+        return np.asarray(self._plane(self.layer.data, index))
 
     def _plane(self, values: NDArray[Any], index: Index) -> NDArray[Any]:
         return self.planes.result_plane(values, index)
 
 
 def _check(layer: Labels, image: Image, planes: Planes) -> None:
+    if layer.multiscale:
+        raise UserError(f"{layer.name} has several scales: choose a layer with one, to learn from.")
     shape = tuple(layer.data.shape)
     if shape != planes.result_shape:
         raise UserError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -78,7 +78,7 @@ class Recovery(QObject):
             return
         channel = channel_on_screen(request.image, self._viewer.dims, request.planes)
         mix = channels_for(request.planes, self._store.spec(request.model).in_channels, channel)
-        labels = np.zeros(request.planes.result_shape, np.uint8)
+        labels = np.zeros(request.planes.result_shape, np.int32)
         restored: dict[Path, Correction] = {}
         for path in sorted(found, key=lambda path: found[path].when):
             correction = read_correction(path)
@@ -110,26 +110,30 @@ class Recovery(QObject):
             mask.limits[correction.source.index] = _labels(correction), correction.known
             if correction.source.trust == "scribbles":
                 mask.kind = "scribbles"
+            elif correction.painted is not None:
+                mask.kind = "instances"
         self._keeper.adopt(mask, {c.source.index: path for path, c in restored.items()})
 
     def _found(self, request: Request) -> dict[Path, Source]:
         folder = CorrectionFolder(self._store.corrections_folder(self._lineage(request)))
         shown = {kept.path for kept in self._keeper.kept.values()}
-        return {
+        of_image = {
             path: source
             for path, source in folder.sources().items()
-            if path not in shown
-            and source.image == request.image.name
-            and source.shape == request.planes.result_shape
+            if source.image == request.image.name and source.shape == request.planes.result_shape
         }
+        newest = {of_image[p].index: p for p in sorted(of_image, key=lambda p: of_image[p].when)}
+        return {path: of_image[path] for path in newest.values() if path not in shown}
 
     def _lineage(self, request: Request) -> str:
         path = self._store.path(request.model)
         return self._store.spec(request.model).lineage(read_digest(path))
 
 
-def _labels(correction: Correction) -> NDArray[np.uint8]:
+def _labels(correction: Correction) -> NDArray[Any]:
     """As they were painted."""
+    if correction.painted is not None:
+        return correction.painted
     if correction.source.trust == "scribbles":
         return np.where(correction.known, correction.classes + 1, 0).astype(np.uint8)
     return correction.classes

@@ -170,5 +170,6 @@ class ResultLayer:
 def _colormap(key: str, classes: int) -> CyclicLabelColormap:
     """A colour for each class; the usual direct colormap would be compiled first, for a second."""
     first = COLOURS.get(key, OTHER_COLOURS[0])
-    others = (OTHER_COLOURS[n % len(OTHER_COLOURS)] for n in range(1, classes))
+    # One more than the model has: a user may paint a new class.
+    others = (OTHER_COLOURS[n % len(OTHER_COLOURS)] for n in range(1, classes + 1))
     return CyclicLabelColormap(colors=["transparent", first, *others])

@@ -63,7 +63,8 @@ class Trainer(QObject):
         process.finished.connect(self._on_finished)
         process.errorOccurred.connect(self._on_error)
         self._process = process
-        process.start(sys.executable, ["-m", MODULE])
+        # -P: no modules from the folder that napari happens to be in.
+        process.start(sys.executable, ["-P", "-m", MODULE])
 
     def start(self, task: FinetuneTask) -> None:
         """Begin; if the process isn't ready yet, the task waits for it."""
