@@ -59,7 +59,10 @@ def finetune(
     ] = "auto",
     depth: Annotated[
         int | None,
-        typer.Option(min=1, help="The deepest head of the new model; by default that of MODEL."),
+        typer.Option(
+            min=1,
+            help="The deepest head of the new model; by default L3 on a CPU, MODEL's on a GPU.",
+        ),
     ] = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Random weights, in a network like MODEL's.")

@@ -43,6 +43,8 @@ from napari_unetpp.training.validate import Scores, validate
 
 SAVE_EVERY = 10.0
 """Seconds between saves where nothing is held out, so that a kill loses little."""
+CPU_DEPTH = 3
+"""Measured, see `docs/finetune.md`: in two minutes L2 and L3 come further than L4."""
 SMALLEST_PATCH = 64
 """When memory runs out, patches get no smaller than this."""
 
@@ -110,7 +112,8 @@ class _Finetuning:
         self.notice = ""
         torch.manual_seed(options.fit.seed)
         highest = max(int(c.classes.max(initial=0)) for c in (*corrections, *earlier))
-        self.spec, self.network = _start(model, max(highest, len(model.spec.classes)), options)
+        classes = max(highest, len(model.spec.classes))
+        self.spec, self.network = _start(model, classes, options, device)
         normalisation = settled(self.spec.normalisation, (*corrections, *earlier))
         self.spec = self.spec.model_copy(update={"normalisation": normalisation})
         kinds = [HELD_OUT] * len(corrections) + [EARLIER] * len(earlier)
@@ -252,9 +255,12 @@ class _Finetuning:
         return time.monotonic() - self.started
 
 
-def _start(model: Model, classes: int, options: FinetuneOptions) -> tuple[ModelSpec, UNetPlusPlus]:
+def _start(
+    model: Model, classes: int, options: FinetuneOptions, device: Device
+) -> tuple[ModelSpec, UNetPlusPlus]:
     """Spec and network to train: cut to a depth, with the classes that the user painted."""
-    depth = model.spec.depth if options.depth is None else options.depth
+    default = CPU_DEPTH if device.kind == "cpu" else model.spec.depth
+    depth = min(default, model.spec.depth) if options.depth is None else options.depth
     if not 1 <= depth <= model.spec.depth:
         raise UserError(
             f"The depth is {depth}, but {model.spec.name} has the heads L1 to "

@@ -84,9 +84,9 @@ class FitOptions:
 
 
 FINETUNE_FIT = FitOptions(
-    batch=4,
+    batch=2,
     patch=(192, 192),
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     warm_up=10,
     averaging=0.98,
     validations=12,
@@ -107,7 +107,8 @@ class FinetuneOptions:
     steps : int, optional
         Or so many batches, whichever is over first.
     depth : int, optional
-        The deepest head of the new version; those beyond it are given up.
+        The deepest head of the new version; those beyond it are given up. By default all on a
+        GPU and L3 on a CPU, where L4 learns too little in two minutes.
     start : {"model", "nothing"}
         From the model's weights, or from random ones of the same form.
     replay : float

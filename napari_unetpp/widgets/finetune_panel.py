@@ -256,7 +256,10 @@ class FinetunePanel(QWidget):
         self.minutes_box.setDecimals(1)
         self.minutes_box.setValue(MINUTES)
         self.minutes_box.setSuffix(" min")
-        self.depth_box.setToolTip("Under a time limit shallow heads learn more; see the manual")
+        self.depth_box.setToolTip(
+            "The deepest head of the new version; auto is all on a GPU, and L3 on a CPU, where L4 "
+            "learns too little in two minutes"
+        )
         self.start_box.addItems(["the chosen model", "nothing"])
         self.labels_box.addItems(LABELS)
         self.labels_box.setToolTip("What the numbers in a layer of your own are")
