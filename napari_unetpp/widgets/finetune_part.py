@@ -245,7 +245,7 @@ class FinetunePart(QObject):
         self._versions = (self.finetuning.plan.model, name)
         if self._result is not None:
             self.panel.show_result(self._result, f"Kept as {name}, which is used now.")
-        self.flip = Flip(before=[layer for layer in self._result_layers() if layer.visible])
+        self.flip = Flip(before=self._masks_on_screen())
         self.segment_panel.model_box.refresh(name)
         self._show_choices()
         (self.next_wanted if self._goes_on else self.segment_wanted).emit()
@@ -299,10 +299,11 @@ class FinetunePart(QObject):
             self.keeper.forget(event.value)
         self.flip.forget(event.value)
 
-    def _result_layers(self) -> list[Any]:
+    def _masks_on_screen(self) -> list[Labels]:
+        """The visible masks of the chosen image."""
+        masks = [self.keeper.mask_of(layer) for layer in self.viewer.layers if layer.visible]
         image = self.segment_panel.image
-        name = "" if image is None else image.name
-        return [layer for layer in self.viewer.layers if layer.name.startswith(f"{name} · ")]
+        return [mask.layer for mask in masks if mask is not None and mask.image is image]
 
     def _show_choices(self) -> None:
         if self._versions is None:

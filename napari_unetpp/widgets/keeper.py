@@ -100,7 +100,7 @@ class Keeper(QObject):
 
     def forget(self, layer: Labels) -> None:
         """Watch a layer no more; what was painted is saved and stays."""
-        if layer in self._masks and not self._closed:
+        if layer in self._edited and layer in self._masks and not self._closed:
             self._save_now([self._masks[layer]])
         if (mask := self._masks.pop(layer, None)) is not None:
             for event in _events(layer):
