@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from hypothesis import settings
 
 from napari_unetpp.models import ModelSpec, Store
+
+# Networks as tiny as these gain nothing from a second thread, and lose much where others compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("house", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("house")
