@@ -323,11 +323,11 @@ def test_defaults_of_training_are_those_of_the_library() -> None:
 
     given = {name: p.default for name, p in inspect.signature(train).parameters.items()}
     library = FitOptions()
-    same = ("steps", "minutes", "batch", "seed", "patience", "validate_every", "learning_rate")
+    same = ("steps", "minutes", "patch", "batch", "seed", "patience", "validate_every")
+    same += ("learning_rate",)
     for name in same:
         assert given[name] == getattr(library, name), name
     assert given["scale"] == library.augmentation.scale
-    assert (given["patch"], given["patch"]) == library.patch
     assert given["stains"] == TrainingData(images=Path(), labels=Path()).stains
 
 

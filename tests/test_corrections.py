@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save_file
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.training import corrections
 from napari_unetpp.training.corrections import (
     Correction,
     CorrectionFolder,
@@ -325,6 +326,21 @@ def test_what_a_version_learnt_is_replayed_but_for_planes_corrected_anew(folder)
     assert len(folder.replayed(learnt, [])) == 2
     assert folder.replayed({again.file_name}, [again]) == []
     assert folder.replayed([], []) == []
+
+
+def test_of_many_some_are_replayed_always_the_same(folder, monkeypatch):
+    many = [corrected(square(), image=IMAGE + n) for n in range(12)]
+    for one in many:
+        folder.save(one)
+    learnt = [one.file_name for one in many]
+    assert len(folder.replayed(learnt, [])) == 12
+    monkeypatch.setattr(corrections, "REPLAYED_PIXELS", 4 * square().size)
+    some = {one.file_name for one in folder.replayed(learnt, [])}
+    assert len(some) == 4
+    assert some != set(sorted(learnt)[:4])
+    assert {one.file_name for one in folder.replayed(learnt, [])} == some
+    monkeypatch.setattr(corrections, "REPLAYED_PIXELS", 1)
+    assert len(folder.replayed(learnt, [])) == 1
 
 
 FOREIGN = {

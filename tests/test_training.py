@@ -16,12 +16,14 @@ from napari_unetpp.inference.devices import Device, choose_device, prepared
 from napari_unetpp.models import ModelSpec
 from napari_unetpp.models.file import read_model
 from napari_unetpp.network import UNetPlusPlus
+from napari_unetpp.training import fit as fit_module
 from napari_unetpp.training.augment import Augmentation, draw_patch
 from napari_unetpp.training.fit import Fit
 from napari_unetpp.training.loss import deep_supervision_loss, supervised_loss
 from napari_unetpp.training.options import FitOptions
 from napari_unetpp.training.run import TrainingData, train_model
 from napari_unetpp.training.samples import Sample, draw_probabilities, load_samples
+from napari_unetpp.training.study import cut_out
 from napari_unetpp.training.validate import Scores, validate
 
 CPU = Device("cpu", torch.float32, "CPU, fp32", "for the tests.")
@@ -226,6 +228,31 @@ def test_time_is_a_limit_too():
     assert events[0].scores is not None
 
 
+def test_validations_take_a_tenth_of_a_limited_time(monkeypatch):
+    now = [0.0]
+
+    def taking(seconds, function):
+        def timed(*arguments, **named):
+            now[0] += seconds
+            return function(*arguments, **named)
+
+        return timed
+
+    monkeypatch.setattr(fit_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        fit_module, "deep_supervision_loss", taking(1, fit_module.deep_supervision_loss)
+    )
+    options = dataclasses.replace(TINY, steps=10_000, minutes=10, validations=12)
+    for seconds, most in ((30, 3), (0.1, 12)):
+        monkeypatch.setattr(fit_module, "validate", taking(seconds, validate))
+        now[0] = 0.0
+        events = list(fit(options).run())
+        validations = [event.seconds for event in events if event.scores is not None]
+        assert len(validations) <= most
+        assert validations[-1] == events[-1].seconds
+        assert len(validations) >= most - 1
+
+
 def test_stop_is_asked_before_each_step():
     assert not list(fit().run(lambda: True))
 
@@ -309,8 +336,18 @@ def test_validation_counts_known_pixels_only():
     scores = validate(plain, [part], CPU)
     assert scores.heads["L1"] == pytest.approx(validate(plain, [cut], CPU).heads["L1"], abs=0.1)
     assert scores.kinds.keys() == {"part"}
-    nothing = Sample(whole.image, whole.mask, np.zeros_like(half), "")
+    nothing = Sample(whole.image, whole.mask, np.zeros_like(half), "nothing")
     assert validate(plain, [nothing], CPU).heads["L1"] == 1
+
+
+def test_places_are_the_same_however_much_is_cut_out_around_them():
+    whole = sample(1, shape=(200, 232))
+    whole.weight[:, :70] = whole.weight[:, 141:] = 0
+    plain = network(widths=(4,) * 2).eval()
+    wide, narrow = (validate(plain, [cut_out(whole, context)], CPU) for context in (64, 12))
+    one, other = (scores.cells["grey"]["L1"] for scores in (wide, narrow))
+    np.testing.assert_array_equal(one[:, 2:], other[:, 2:])  # the truth, and what is known
+    assert len(one) == 2 * 4
 
 
 def write(folder, images: dict[str, np.ndarray], **tags) -> None:

@@ -45,7 +45,10 @@ def train(
     licence: Annotated[str, typer.Option(help="Of the weights.")] = "",
     steps: Annotated[int, typer.Option(min=1, help="Batches at the most.")] = 4000,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Time at the most.")] = None,
-    patch: Annotated[int, typer.Option(min=32, help="Side of a patch in pixels.")] = 192,
+    patch: Annotated[
+        int | None,
+        typer.Option(min=32, help="Side of a patch in pixels; by default 192 for L4, 128 for L3."),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Patches in a step.")] = 6,
     learning_rate: Annotated[float, typer.Option(min=1e-7, help="The highest; of AdamW.")] = 1e-3,
     scale: Annotated[
@@ -97,7 +100,7 @@ def train(
     options = FitOptions(
         steps=steps,
         minutes=minutes,
-        patch=(patch, patch),
+        patch=None if patch is None else (patch, patch),
         batch=batch,
         learning_rate=learning_rate,
         augmentation=Augmentation(scale=scale),

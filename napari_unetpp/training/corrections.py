@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,6 +25,8 @@ from napari_unetpp.training.labels import LabelKind, read_labels
 Trust = Literal["planes", "margin", "scribbles"]
 """Which pixels of a plane are right: all, those near to a change, or those that are painted."""
 
+REPLAYED_PIXELS = 1 << 23
+"""Of earlier corrections, all in all: more would take memory, and time to be scored."""
 MARGIN = 24
 """Pixels around a change that the user has looked at, with trust in the margin."""
 SUFFIX = ".safetensors"
@@ -207,7 +210,13 @@ class CorrectionFolder:
 
         Of several corrections of one plane the newest is taken.
         """
-        corrections, problems = self._read()
+        corrections: list[Correction] = []
+        problems: list[str] = []
+        for path in self._paths():
+            try:
+                corrections.append(read_correction(path))
+            except UserError as error:
+                problems.append(str(error))
         return newest(corrections), problems
 
     def replayed(
@@ -222,22 +231,24 @@ class CorrectionFolder:
             learnt, as the gate refused it, is not learnt by the way either.
         corrections : iterable of Correction
             New ones; they take the place of earlier ones of the same planes.
-        """
-        planes = {correction.plane for correction in corrections}
-        then = newest(self._read(learnt)[0])
-        return [correction for correction in then if correction.plane not in planes]
 
-    def _read(self, names: Collection[str] | None = None) -> tuple[list[Correction], list[str]]:
-        corrections: list[Correction] = []
-        problems: list[str] = []
-        for path in self._paths():
-            if names is not None and path.name not in names:
-                continue
-            try:
-                corrections.append(read_correction(path))
-            except UserError as error:
-                problems.append(str(error))
-        return corrections, problems
+        Returns
+        -------
+        list of Correction
+            Up to `REPLAYED_PIXELS`, and one plane at least; of more, a random choice that is
+            always the same, so that it is from all ages.
+        """
+        there = {p: s.when for p, s in self.sources().items() if p.name in learnt}
+        of_plane = {_plane_in(path): path for path in sorted(there, key=there.__getitem__)}
+        new = {_plane_in(Path(correction.file_name)) for correction in corrections}
+        paths = [path for plane, path in of_plane.items() if plane not in new]
+        chosen: list[Correction] = []
+        for n in np.random.default_rng(0).permutation(len(paths)):
+            with suppress(UserError):  # half written
+                chosen.append(read_correction(paths[n]))
+            if sum(correction.classes.size for correction in chosen) >= REPLAYED_PIXELS:
+                break
+        return chosen
 
     def _paths(self) -> Sequence[Path]:
         paths = self.folder.glob(f"*{SUFFIX}")  # of a folder that isn't there: none
@@ -271,6 +282,11 @@ def read_correction(path: Path) -> Correction:
     if not fits or (classes.dtype, known.dtype, wrong.dtype) != (np.uint8, bool, bool):
         raise _unreadable(path, "its parts don't fit together")
     return Correction(image, classes, known, wrong, source, painted)
+
+
+def _plane_in(path: Path) -> str:
+    """The first half of a file's name tells the plane's pixels, see `Correction.file_name`."""
+    return path.name.partition("-")[0]
 
 
 def digest_of(image: NDArray[Any]) -> str:

@@ -21,6 +21,7 @@ from napari_unetpp.inference.devices import (
     prepared,
     release_memory,
 )
+from napari_unetpp.inference.tiles import halo
 from napari_unetpp.models.file import Model, build_network, save_model
 from napari_unetpp.models.spec import FINE_TUNED, HistoryEntry, ModelSpec
 from napari_unetpp.network import UNetPlusPlus
@@ -34,11 +35,11 @@ from napari_unetpp.training.messages import (
     Result,
     ScoresByKind,
 )
-from napari_unetpp.training.options import FinetuneOptions
+from napari_unetpp.training.options import FinetuneOptions, patch_for
 from napari_unetpp.training.places import Strips
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
-from napari_unetpp.training.study import check_corrections, lessons_of, settled
+from napari_unetpp.training.study import check_corrections, cut_out, lessons_of, settled
 from napari_unetpp.training.validate import Scores, validate
 
 SAVE_EVERY = 10.0
@@ -138,7 +139,10 @@ class _Finetuning:
         if self.before is None:
             self.before = self._validated(_widened(self.model.network, self.spec), self.held_out)
             yield self._event(0, 0.0, scores=None if self.before is None else _kinds(self.before))
-        yield from self._fit(self.held_out if enough(self.before) else [], stop)
+        # A network that is less deep sees less far around.
+        context = halo(self.spec.depth)
+        held_out = [cut_out(sample, context) for sample in self.held_out]
+        yield from self._fit(held_out if enough(self.before) else [], stop)
 
     def _fit(self, held_out: Sequence[Sample], stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
         learnt = [lesson.learnt for lesson in (*self.lessons, *self.replayed)]
@@ -203,9 +207,14 @@ class _Finetuning:
             "trained_steps": steps,
             "seconds": round(self._seconds(), 1),
             "device": self.device.label,
+            "patch": self._patch,
             "replayed": len(self.replayed),
             HELD_OUT: self.strips,
         }
+
+    @property
+    def _patch(self) -> tuple[int, int]:
+        return self.fit_options.patch or patch_for(self.spec.depth)
 
     def _probabilities(self) -> NDArray[np.float64]:
         """New ones and earlier ones by their shares; inside, each by the root of its known area."""
@@ -226,7 +235,7 @@ class _Finetuning:
     def _give_way(self) -> None:
         """Smaller patches; on a GPU, when these are small already, the CPU."""
         release_memory(self.device)
-        side = min(self.fit_options.patch) // 2
+        side = min(self._patch) // 2
         if side >= SMALLEST_PATCH:
             self.fit_options = replace(self.fit_options, patch=(side, side))
             self.notice = f"Memory ran out on {self.device.label}: patches of {side} pixels now."

@@ -21,18 +21,20 @@ from torch.optim.swa_utils import AveragedModel
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.devices import (
     Device,
-    channels_last,
-    memory_format,
     prepared,
+    training_format,
     tune_allocator,
 )
 from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.training.augment import draw_patch
 from napari_unetpp.training.checkpoint import load_checkpoint, save_checkpoint
 from napari_unetpp.training.loss import deep_supervision_loss
-from napari_unetpp.training.options import FitOptions
+from napari_unetpp.training.options import FitOptions, patch_for
 from napari_unetpp.training.samples import Sample, draw_probabilities
 from napari_unetpp.training.validate import Scores, validate
+
+VALIDATING = 0.1
+"""Share of a limited time that validations may take: on a slow computer there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,15 @@ class Fit:
         tune_allocator()
         self.options = options
         self.device = device
-        self.network = channels_last(network.requires_grad_(True).to(device.kind))
+        self._format = training_format(device, network.dims)
+        self.network = network.requires_grad_(True).to(device.kind)
+        self.network.to(memory_format=self._format)  # type: ignore[call-overload]
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=_mean_with_decay(options.averaging), use_buffers=True
         )
         self.best_scores: Scores | None = None
         self._best = self._averaged_network()
+        self._patch = options.patch or patch_for(network.depth)
         self._train = train
         self._probabilities = draw_probabilities(train) if probabilities is None else probabilities
         self._validation = validation
@@ -126,6 +131,7 @@ class Fit:
         self._seconds = 0.0
         self._since_best = 0
         self._validations = 0
+        self._validated_at = self._validation_took = 0.0
         if checkpoint is not None and checkpoint.is_file():
             self._resume(load_checkpoint(checkpoint, self._modules, self._optimizer))
 
@@ -170,20 +176,20 @@ class Fit:
         rng = np.random.default_rng([self.options.seed, step])
         chosen = rng.choice(len(self._train), self.options.batch, p=self._probabilities)
         patches = [
-            draw_patch(self._train[n], self.options.patch, self.options.augmentation, rng)
-            for n in chosen
+            draw_patch(self._train[n], self._patch, self.options.augmentation, rng) for n in chosen
         ]
         parts = zip(*((p.image, p.mask, p.weight) for p in patches), strict=True)
         image, mask, weight = (
             torch.from_numpy(np.stack(part)).to(self.device.kind) for part in parts
         )
-        return image.to(memory_format=memory_format(self.network.dims)), mask, weight
+        return image.to(memory_format=self._format), mask, weight
 
     def _validated(self, loss: float) -> FitEvent:
         scores, is_best = None, False
         # One that took long may have passed the time of the next.
         self._validations = int(self._progress() * (self.options.validations or 0))
         if self._validation:
+            started = time.monotonic()
             network = self._averaged_network()
             scores = validate(prepared(network, self.device), self._validation, self.device)
             is_best = self.best_scores is None or scores.mean > self.best_scores.mean
@@ -191,6 +197,8 @@ class Fit:
                 self._best, self.best_scores, self._since_best = network, scores, 0
             else:
                 self._since_best += 1
+            self._validation_took = time.monotonic() - started
+            self._validated_at = self._seconds + self._validation_took
         self._keep()
         return self._event(loss, scores, is_best)
 
@@ -210,12 +218,21 @@ class Fit:
             return True
         if self.options.validations is None:
             return self._step % self.options.validate_every == 0
+        if self._of_time() >= self._of_steps():
+            rest = self._validation_took * (1 / VALIDATING - 1)
+            if self._seconds < self._validated_at + rest:
+                return False
         return self._progress() * self.options.validations >= self._validations + 1
 
     def _progress(self) -> float:
         """From 0 to 1, by steps or by time, whichever is further."""
-        of_time = self._seconds / 60 / self.options.minutes if self.options.minutes else 0.0
-        return max(self._step / self.options.steps, of_time)
+        return max(self._of_steps(), self._of_time())
+
+    def _of_steps(self) -> float:
+        return self._step / self.options.steps
+
+    def _of_time(self) -> float:
+        return self._seconds / 60 / self.options.minutes if self.options.minutes else 0.0
 
     def _learning_rate(self) -> float:
         rise = min(1.0, (self._step + 1) / max(1, self.options.warm_up))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.inference.tiles import halo
 from napari_unetpp.training.augment import Augmentation
 
 
@@ -19,8 +21,8 @@ class FitOptions:
         Batches at the most. The learning rate falls to 0 at the end of them.
     minutes : float, optional
         Time at the most; whichever of the two limits comes first ends the training.
-    patch : (int, int)
-        Rows and columns of a patch; twice the halo of L4, 94 pixels, and a little.
+    patch : (int, int), optional
+        Rows and columns of a patch; by default what the network's depth asks for, see `patch_for`.
     batch : int
         Patches in a step.
     learning_rate, weight_decay : float
@@ -36,7 +38,8 @@ class FitOptions:
     validate_every : int
         Steps between validations.
     validations : int, optional
-        Instead: so many, evenly over the time or the steps.
+        Instead: so many, evenly over the time or the steps; fewer where they take too much of a
+        limited time.
     patience : int
         Validations without a better score after which the training ends.
     augmentation : Augmentation
@@ -47,7 +50,7 @@ class FitOptions:
 
     steps: int = 4000
     minutes: float | None = None
-    patch: tuple[int, int] = (192, 192)
+    patch: tuple[int, int] | None = None
     batch: int = 6
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
@@ -73,7 +76,7 @@ class FitOptions:
         wrong = [name for name in positive if getattr(self, name) <= 0]
         if self.minutes is not None and self.minutes <= 0:
             wrong.append("minutes")
-        if min(self.patch) < 1:
+        if self.patch is not None and min(self.patch) < 1:
             wrong.append("patch")
         if wrong:
             raise UserError(
@@ -83,9 +86,17 @@ class FitOptions:
             raise UserError(f"averaging is {self.averaging}; give 0 or more, and less than 1.")
 
 
+def patch_for(depth: int) -> tuple[int, int]:
+    """Rows and columns of patches to learn from: twice the halo of the deepest head, and a little.
+
+    That is 192 for L4 and 128 for L3; no less for the heads before, as these are for use, too.
+    """
+    side = max(128, 64 * math.ceil(2 * halo(depth) / 64))
+    return side, side
+
+
 FINETUNE_FIT = FitOptions(
     batch=2,
-    patch=(192, 192),
     learning_rate=2e-3,
     warm_up=10,
     averaging=0.98,

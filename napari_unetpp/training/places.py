@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-STRIPS = 5
-"""An image is cut into so many strips, of which one is held out."""
+STRIPS = (5, 4, 3)
+"""An image is cut into so many strips, of which one is held out: the most that are wide enough."""
 GAP = 16
 """Pixels beside the held-out strip that are neither learnt from nor scored."""
 
@@ -79,10 +79,13 @@ def _chosen(known: list[BoolArray], foreground: list[BoolArray]) -> Strip | None
     if len(places) == 0:
         return None
     axis = int(np.argmax(np.ptp(places, axis=0)))
-    # Along that axis, strips with the same number of known pixels.
-    edges = np.quantile(places[:, axis], np.linspace(0, 1, STRIPS + 1)).astype(int).tolist()
-    edges[-1] += 1
-    if np.diff(edges).min() < 2 * GAP:
+    for count in STRIPS:
+        # Along that axis, strips with the same number of known pixels.
+        edges = np.quantile(places[:, axis], np.linspace(0, 1, count + 1)).astype(int).tolist()
+        edges[-1] += 1
+        if np.diff(edges).min() >= 2 * GAP:
+            break
+    else:
         return None
     strips = [(axis, start, stop) for start, stop in pairwise(edges)]
     overall = _share(known, foreground, np.ones(shape, bool))

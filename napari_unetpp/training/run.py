@@ -19,7 +19,7 @@ from napari_unetpp.inference.devices import Device
 from napari_unetpp.models.file import build_network, save_model
 from napari_unetpp.models.spec import TRAINED, HistoryEntry, ModelSpec
 from napari_unetpp.training.fit import Fit, FitEvent
-from napari_unetpp.training.options import FitOptions
+from napari_unetpp.training.options import FitOptions, patch_for
 from napari_unetpp.training.samples import Sample, load_samples
 
 HELD_OUT = 0.1
@@ -123,7 +123,7 @@ def train_model(
         scores = {} if fit.best_scores is None else fit.best_scores.as_dict()
         entry = HistoryEntry(
             action=TRAINED,
-            settings=_settings(data, options, device),
+            settings=_settings(data, options, device, spec.depth),
             scores=scores,
             software=software(),
         )
@@ -141,9 +141,11 @@ def train_model(
         checkpoint.unlink(missing_ok=True)
 
 
-def _settings(data: TrainingData, options: FitOptions, device: Device) -> dict[str, Any]:
+def _settings(
+    data: TrainingData, options: FitOptions, device: Device, depth: int
+) -> dict[str, Any]:
     """How it was done, without the folders, which say nothing on another computer."""
-    settings = dataclasses.asdict(options)
+    settings = dataclasses.asdict(options) | {"patch": options.patch or patch_for(depth)}
     return {**settings, "stains": data.stains, "device": device.label}
 
 

@@ -121,23 +121,23 @@ def lessons_of(
         )
         held_out: tuple[Sample, ...] = ()
         if split.held_out.any():
-            held_out = (_around(Sample(image, masks, _weight(split.held_out), kind)),)
+            held_out = (cut_out(Sample(image, masks, _weight(split.held_out), kind), CONTEXT),)
         lessons.append(Lesson(learnt, held_out))
     return lessons, strips
+
+
+def cut_out(sample: Sample, context: int) -> Sample:
+    """The part of a sample where it is known, and `context` pixels around it."""
+    (found,) = ndimage.find_objects((sample.weight[0] > 0).astype(np.uint8))
+    rows, columns = (slice(max(part.start - context, 0), part.stop + context) for part in found)
+    place = (slice(None), rows, columns)
+    return Sample(sample.image[place], sample.mask[place], sample.weight[place], sample.kind)
 
 
 def _places(learnt: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
     groups = (np.argwhere(learnt), np.argwhere(learnt & wrong))
     # Copies, as a view would keep all positions in memory.
     return tuple(group[:: len(group) // MOST_PLACES + 1].copy() for group in groups if len(group))
-
-
-def _around(sample: Sample) -> Sample:
-    """The part of a sample where it is known, and its surroundings."""
-    (found,) = ndimage.find_objects((sample.weight[0] > 0).astype(np.uint8))
-    rows, columns = (slice(max(part.start - CONTEXT, 0), part.stop + CONTEXT) for part in found)
-    place = (slice(None), rows, columns)
-    return Sample(sample.image[place], sample.mask[place], sample.weight[place], sample.kind)
 
 
 def _weight(known: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_unetpp.evaluation.metrics import PixelCounts
 from napari_unetpp.inference.devices import Device, memory_format
@@ -21,6 +22,7 @@ WINDOW = 1024
 CELL = 64
 """Side of the squares in which pixels are counted: what is nearer together errs together."""
 
+BoolArray = NDArray[np.bool_]
 Cells = NDArray[np.int64]
 """Shape ``(cells, 4)``: pixels in both, in the mask, in the truth, and known."""
 
@@ -58,15 +60,14 @@ def validate(network: UNetPlusPlus, samples: Sequence[Sample], device: Device) -
     """The scores of a network that `devices.prepared` made ready."""
     cells: dict[str, dict[str, list[Cells]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
-        for rows, columns in _windows(sample.image.shape[1:]):
-            image = torch.from_numpy(sample.image[None, :, rows, columns])
-            image = image.to(device.kind, device.dtype, memory_format=memory_format(2))
-            known = sample.weight[:, rows, columns] > 0
-            truth = (sample.mask[:, rows, columns] > 0) & known
-            with torch.inference_mode():
-                for k, logits in zip(network.supervised, network.heads(image), strict=True):
-                    mask = (logits[0] > 0).cpu().numpy() & known
-                    cells[sample.kind][f"L{k}"].append(_count(mask, truth, known))
+        # The cells begin where something is known, however much is cut out around it.
+        found = ndimage.find_objects((sample.weight > 0).astype(np.uint8))
+        place = found[0] if found else (slice(None),) * 3
+        known = sample.weight[place] > 0
+        truth = (sample.mask[:, *place[1:]] > 0) & known
+        masks = _masks(network, sample.image, device)[..., *place[1:]]
+        for k, mask in zip(network.supervised, masks, strict=True):
+            cells[sample.kind][f"L{k}"].append(_count(mask & known, truth, known))
     whole = {
         kind: {head: np.concatenate(parts) for head, parts in heads.items()}
         for kind, heads in sorted(cells.items())
@@ -83,8 +84,20 @@ def iou_of(cells: Cells) -> float:
     return PixelCounts(overlap, predicted, true).iou
 
 
-def _count(mask: NDArray[np.bool_], truth: NDArray[np.bool_], known: NDArray[np.bool_]) -> Cells:
-    """The cells of a window; masks are ``(class, y, x)``, known ``(1, y, x)``."""
+def _masks(network: UNetPlusPlus, image: NDArray[np.float32], device: Device) -> BoolArray:
+    """What each head finds in an image ``(c, y, x)``: shape ``(head, class, y, x)``."""
+    found = np.empty((len(network.supervised), network.classes, *image.shape[1:]), bool)
+    for rows, columns in _windows(image.shape[1:]):
+        window = torch.from_numpy(image[None, :, rows, columns])
+        window = window.to(device.kind, device.dtype, memory_format=memory_format(2))
+        with torch.inference_mode():
+            for number, logits in enumerate(network.heads(window)):
+                found[number, :, rows, columns] = (logits[0] > 0).cpu().numpy()
+    return found
+
+
+def _count(mask: BoolArray, truth: BoolArray, known: BoolArray) -> Cells:
+    """The cells of a place; masks are ``(class, y, x)``, known ``(1, y, x)``."""
     everywhere = np.broadcast_to(known, truth.shape)
     layers = np.stack([(mask & truth), mask, truth, everywhere]).sum(axis=1)  # (4, y, x)
     missing = [-n % CELL for n in layers.shape[1:]]
