@@ -1023,12 +1023,17 @@ def offer(dock: SegmentDock) -> str:
     return str(panel.restore_label.text())
 
 
+def restore(qtbot: Any, dock: SegmentDock) -> None:
+    with qtbot.waitSignal(dock.finetune_part.recovery.ended, timeout=10_000):
+        dock.finetune_part.panel.restore_button.click()
+
+
 def test_corrections_of_an_earlier_session_are_brought_back(qtbot, viewer, dock, child, crashed):
     image = np.random.default_rng(0).integers(0, 4000, (3, *SHAPE), np.uint16)
     labels = crashed(image, index=(1,))
     viewer.add_image(image, name="cells", scale=(2, 0.5, 0.5))
     assert "1 corrected plane of this image" in offer(dock)
-    dock.finetune_part.panel.restore_button.click()
+    restore(qtbot, dock)
     assert not offer(dock)
     layer = viewer.layers["cells · corrected"]
     np.testing.assert_array_equal(layer.data[1], labels)
@@ -1050,7 +1055,7 @@ def test_closing_and_opening_the_dock_brings_painting_back(
         viewer.layers.remove(old)
     again = open_dock()
     assert "1 corrected plane" in offer(again)
-    again.finetune_part.panel.restore_button.click()
+    restore(qtbot, again)
     np.testing.assert_array_equal(viewer.layers["cells · corrected"].data, painted)
 
 
@@ -1058,7 +1063,7 @@ def test_painting_on_restored_corrections_replaces_them(qtbot, viewer, dock, cra
     image = np.random.default_rng(0).integers(0, 4000, SHAPE, np.uint16)
     crashed(image)
     viewer.add_image(image, name="cells")
-    dock.finetune_part.panel.restore_button.click()
+    restore(qtbot, dock)
     layer = viewer.layers["cells · corrected"]
     stroke(layer, 40, 60)
     qtbot.waitUntil(lambda: saved()[0].classes[40, 60] == 1, timeout=10_000)
@@ -1082,7 +1087,7 @@ def test_what_was_known_stays_all_that_is_known(qtbot, viewer, dock, tiny_store,
     )
     CorrectionFolder(tiny_store.corrections_folder(tiny_model.digest)).save(near)
     viewer.add_image(image, name="cells")
-    dock.finetune_part.panel.restore_button.click()
+    restore(qtbot, dock)
     stroke(viewer.layers["cells · corrected"], 40, 60)
     qtbot.waitUntil(lambda: saved()[0].classes[40, 60] == 1, timeout=10_000)
     (correction,) = saved()
@@ -1124,15 +1129,30 @@ def test_they_are_not_offered_for_another_image(viewer, dock, crashed, name, sha
 
 
 def test_another_image_of_the_same_name_is_told_in_one_sentence(
-    viewer, dock, crashed, errors, saved
+    qtbot, viewer, dock, crashed, errors, saved
 ):
     rng = np.random.default_rng(0)
     crashed(rng.integers(0, 4000, SHAPE, np.uint16))
     viewer.add_image(rng.integers(0, 4000, SHAPE, np.uint16), name="cells")
-    dock.finetune_part.panel.restore_button.click()
+    restore(qtbot, dock)
     (error,) = errors()
     assert "another image" in error
     assert len(saved()) == 1
+
+
+def test_what_was_painted_on_other_pixels_is_not_learnt_with_these(
+    qtbot, viewer, dock, segmented, child, saved, errors
+):
+    stroke(segmented(), 10, 12)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    (before,) = saved()
+    image = dock.segment_panel.image
+    image.data = image.data[::-1].copy()
+    press(qtbot, dock)
+    (told,) = errors()
+    assert "Nothing was corrected" in told
+    (after,) = saved()
+    np.testing.assert_array_equal(after.image, before.image)
 
 
 def test_what_a_layer_shows_is_not_offered(qtbot, viewer, dock, segmented, saved):

@@ -98,9 +98,12 @@ class Keeper(QObject):
             self.kept[mask.identity, index] = Kept(mask, index, path, checksums, "")
         self._note(mask.layer)
 
-    def forget(self, layer: Labels) -> None:
-        """Watch a layer no more; what was painted is saved and stays."""
-        if layer in self._edited and layer in self._masks and not self._closed:
+    def forget(self, layer: Labels, *, save: bool = True) -> None:
+        """Watch a layer no more; what was painted is saved and stays.
+
+        Not to be saved is what can't be any more, as the image has other pixels now.
+        """
+        if save and layer in self._edited and layer in self._masks and not self._closed:
             self._save_now([self._masks[layer]])
         if (mask := self._masks.pop(layer, None)) is not None:
             for event in _events(layer):

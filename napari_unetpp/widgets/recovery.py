@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
+from napari.qt.threading import create_worker
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.channels import channels_for
@@ -25,14 +28,18 @@ from napari_unetpp.training.corrections import (
 from napari_unetpp.widgets.geometry import channel_on_screen, image_data, place_like
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask
+from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:
     from napari_unetpp.widgets.job import Request
     from napari_unetpp.widgets.segment_panel import SegmentPanel
 
+LabelArray = NDArray[np.int32]
+Restored = dict[Path, Correction]
+
 
 class Recovery(QObject):
-    """Brings kept corrections back as a layer.
+    """Brings kept corrections back as a layer; they are read in a thread.
 
     Parameters
     ----------
@@ -46,11 +53,21 @@ class Recovery(QObject):
         As in Qt.
     """
 
+    ended = Signal()
+    """They are in a layer, or can't be."""
+    failed = Signal(object)
+    """The exception: why not."""
+
     def __init__(
         self, viewer: ViewerModel, store: Store, keeper: Keeper, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
         self._viewer, self._store, self._keeper = viewer, store, keeper
+        self._running, self._is_open = False, True
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._is_open = False
 
     def look(self, panel: SegmentPanel) -> str:
         """A sentence that offers what there is; empty if there is nothing."""
@@ -65,33 +82,38 @@ class Recovery(QObject):
         return f"{planes} corrected plane{'s' * (planes > 1)} of this image, saved {when} UTC."
 
     def restore(self, panel: SegmentPanel) -> None:
-        """Show them in a new layer, which is learnt from like any other.
+        """Show them in a new layer, which is learnt from like any other; `ended` tells when.
 
         Raises
         ------
         UserError
-            If none of them is of these pixels, or can be read.
+            If the image or the model can't be used.
         """
         request = panel.request()
         found = self._found(request)
-        if not found:
+        if not found or self._running:
             return
         channel = channel_on_screen(request.image, self._viewer.dims, request.planes)
         mix = channels_for(request.planes, self._store.spec(request.model).in_channels, channel)
-        labels = np.zeros(request.planes.result_shape, np.int32)
-        restored: dict[Path, Correction] = {}
-        for path in sorted(found, key=lambda path: found[path].when):
-            correction = read_correction(path)
-            index = correction.source.index
-            plane = np.asarray(mix(request.planes.take(image_data(request.image), index)))
-            if digest_of(plane) == correction.plane:
-                request.planes.result_plane(labels, index)[...] = _labels(correction)
-                restored[path] = correction
-        if not restored:
-            raise UserError(
-                f"The corrections are of another image that is called {request.image.name}, too: "
-                "open that one to restore them."
-            )
+        worker = create_worker(
+            _read,
+            sorted(found, key=lambda path: found[path].when),
+            request,
+            mix,
+            _start_thread=False,
+            _connect={"errored": self._on_error},
+        )
+        worker.returned.connect(partial(self._show, request, channel))
+        self._running = True
+        worker.start()
+
+    def _show(
+        self, request: Request, channel: int | None, read: tuple[LabelArray, Restored]
+    ) -> None:
+        self._running = False
+        labels, restored = read
+        if not self._is_open or request.image not in self._viewer.layers:
+            return
         layer = Labels(
             labels,
             name=f"{request.image.name} · corrected",
@@ -113,6 +135,14 @@ class Recovery(QObject):
             elif correction.painted is not None:
                 mask.kind = "instances"
         self._keeper.adopt(mask, {c.source.index: path for path, c in restored.items()})
+        self.ended.emit()
+
+    def _on_error(self, error: Exception) -> None:
+        if not self._is_open:
+            return
+        self._running = False
+        self.failed.emit(error)
+        self.ended.emit()
 
     def _found(self, request: Request) -> dict[Path, Source]:
         folder = CorrectionFolder(self._store.corrections_folder(self._lineage(request)))
@@ -128,6 +158,34 @@ class Recovery(QObject):
     def _lineage(self, request: Request) -> str:
         path = self._store.path(request.model)
         return self._store.spec(request.model).lineage(read_digest(path))
+
+
+def _read(
+    paths: Sequence[Path], request: Request, mix: Callable[[NDArray[Any]], NDArray[Any]]
+) -> tuple[LabelArray, Restored]:
+    """Labels of the image's shape, and the corrections that are in them.
+
+    Raises
+    ------
+    UserError
+        If none of them is of these pixels, or one can't be read.
+    """
+    labels = np.zeros(request.planes.result_shape, np.int32)
+    restored: Restored = {}
+    with failing_loudly():
+        for path in paths:
+            correction = read_correction(path)
+            index = correction.source.index
+            plane = np.asarray(mix(request.planes.take(image_data(request.image), index)))
+            if digest_of(plane) == correction.plane:
+                request.planes.result_plane(labels, index)[...] = _labels(correction)
+                restored[path] = correction
+    if not restored:
+        raise UserError(
+            f"The corrections are of another image that is called {request.image.name}, too: open "
+            "that one to restore them."
+        )
+    return labels, restored
 
 
 def _labels(correction: Correction) -> NDArray[Any]:

@@ -12,6 +12,7 @@ SLOW = (
     "napari_unetpp.inference.predict",  # torch
     "pandas",  # this and the next are what napari imports for its first labels layer
     "skimage.color.colorconv",
+    "pyqtgraph",  # the learning curve
 )
 
 
