@@ -14,6 +14,7 @@ import typer
 from benchmarks import engine as engine_
 from benchmarks import finetune as finetune_
 from benchmarks import heads as heads_
+from benchmarks import learning as learning_
 from benchmarks import memory as memory_
 from benchmarks import pipeline as pipeline_
 from benchmarks import samples as samples_
@@ -71,7 +72,7 @@ def finetune(
     data: Annotated[Path, typer.Argument(help="Folder with isbi2012, embryo3d and dsb2018.")],
     *,
     case: Annotated[
-        list[str] | None, typer.Option(help="em, embryo, h&e, rubbish; may be repeated.")
+        list[str] | None, typer.Option(help=f"{', '.join(finetune_.CASES)}; may be repeated.")
     ] = None,
     model: Annotated[str, typer.Option(help="To start from; a name or a file.")] = "nuclei",
     minutes: Annotated[float, typer.Option(help="Budget of each fine-tuning.")] = 2.0,
@@ -88,6 +89,24 @@ def finetune(
         ),
         markdown,
     )
+
+
+@app.command()
+def plot(
+    output: Annotated[Path, typer.Argument(help="The drawing, an .svg file.")],
+    *,
+    log: Annotated[Path, typer.Option(help="Of `finetune`.")] = Path("runs/finetune.jsonl"),
+) -> None:
+    """Draw what `finetune` measured."""
+    from benchmarks.plot import draw
+
+    draw(log, output)
+
+
+@app.command()
+def learning(*, rounds: Rounds = 5, markdown: Markdown = False) -> None:
+    """A step of training, with the channels last in memory and without."""
+    report(lambda: learning_.sheets(rounds=rounds), markdown)
 
 
 @app.command()
@@ -118,6 +137,19 @@ def dock(
 
 
 @app.command()
+def loop(
+    *,
+    turns: Annotated[int, typer.Option(min=1, help="How often it is fine-tuned.")] = 5,
+    minutes: Annotated[float, typer.Option(help="Budget of each.")] = 0.4,
+    markdown: Markdown = False,
+) -> None:
+    """Fine-tune over and over in a real window: the heartbeat, the memory left, and Stop."""
+    from benchmarks import loop as loop_  # it needs Qt
+
+    report(lambda: loop_.sheets(turns=turns, minutes=minutes), markdown)
+
+
+@app.command()
 def memory(
     *,
     size: Size = 512,
@@ -141,7 +173,7 @@ def samples(
 @app.command(name="all")
 def everything(*, markdown: Markdown = False) -> None:
     """All of them, one after the other, as they are by default."""
-    for run in (engine, heads, pipeline, tiling, dock, memory, samples):
+    for run in (engine, heads, pipeline, tiling, learning, dock, memory, samples):
         run(markdown=markdown)
 
 

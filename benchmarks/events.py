@@ -55,12 +55,12 @@ def rest(seconds: float) -> None:
     loop.exec()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool], *, patience: float = PATIENCE) -> None:
     """Let the event loop turn until something holds; looked at every few milliseconds."""
     loop, timer, started = QEventLoop(), QTimer(), time.perf_counter()
 
     def look() -> None:
-        if condition() or time.perf_counter() - started > PATIENCE:
+        if condition() or time.perf_counter() - started > patience:
             loop.quit()
 
     timer.timeout.connect(look)
@@ -68,4 +68,4 @@ def wait_until(condition: Callable[[], bool]) -> None:
     loop.exec()
     timer.stop()
     if not condition():
-        raise TimeoutError(f"It did not happen within {PATIENCE:.0f} s.")
+        raise TimeoutError(f"It did not happen within {patience:.0f} s.")

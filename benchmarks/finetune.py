@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,13 @@ from napari_unetpp.models.header import SUFFIX, read_digest
 
 if TYPE_CHECKING:
     from napari_unetpp.models.file import Model
+    from napari_unetpp.training.corrections import Correction
 
 EM_TEST = range(12, 22)
 EM_SECTIONS = (0, 3, 6, 9)
 EMBRYO_PLANES = (8, 20, 14, 28)
-CASES = ("em", "embryo", "h&e", "rubbish")
+HEADS = ("L1", "L2", "L3", "L4")
+CASES = ("em", "embryo", "h&e", "rubbish", "forgetting")
 PARTLY_PAINTED: tuple[Paint, ...] = ("half planes", "scribbles")
 RUBBISH: tuple[Paint, ...] = ("shifted", "blobs")
 
@@ -40,7 +43,7 @@ class Trial:
     Attributes
     ----------
     case : str
-        "em", "embryo" or "h&e".
+        "em", "embryo", "h&e", "fluorescence" or "nuclei".
     corrected : int
         How many planes.
     paint : str
@@ -55,6 +58,12 @@ class Trial:
         Of the painting and of the training.
     fit : dict
         Other settings of the training.
+    earlier : str
+        Case of which three planes were corrected before, and are replayed.
+    scored : bool
+        Whether it is scored elsewhere, too.
+    also : str
+        Case that is scored, too, before and after.
     """
 
     case: str
@@ -66,6 +75,9 @@ class Trial:
     steps: int | None = None
     seed: int = 0
     fit: dict[str, Any] = dataclasses.field(default_factory=dict)
+    earlier: str = ""
+    scored: bool = True
+    also: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,19 +94,43 @@ class Plane:
 def run(trials: Sequence[Trial], data: Path, log: Path, model: str) -> Iterator[dict[str, Any]]:
     """Do the trials that are not in the log yet, each in a process of its own."""
     lines = log.read_text().splitlines() if log.is_file() else []
-    done = {(r["model"], json.dumps(r["trial"])): r for r in map(json.loads, lines)}
+    done = {_key(entry): entry for entry in map(json.loads, lines)}
     digest = digest_of(model)
-    for trial in trials:
-        settings = json.loads(json.dumps(dataclasses.asdict(trial)))
-        key = digest, json.dumps(settings)
-        if key not in done:
-            result = {"model": digest, "trial": settings}
-            result |= in_child(measure, trial, data, model)
+
+    def logged(entry: dict[str, Any], measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        entry = {"model": digest} | json.loads(json.dumps(entry))
+        if (key := _key(entry)) not in done:
+            done[key] = entry | measured()
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as file:
-                file.write(json.dumps(result) + "\n")
-            done[key] = result
-        yield done[key]
+                file.write(json.dumps(done[key]) + "\n")
+        return done[key]
+
+    for trial in trials:
+        result = logged(
+            {"trial": dataclasses.asdict(trial)}, partial(in_child, measure, trial, data, model)
+        )
+        before = {
+            case: logged({"before": case}, partial(in_child, score, case, data, model))["ious"]
+            for case in (trial.case if trial.scored else "", trial.also)
+            if case
+        }
+        yield result | {
+            "before": before.get(trial.case, {}),
+            "also_before": before.get(trial.also, {}),
+        }
+
+
+def _key(entry: dict[str, Any]) -> str:
+    """What was measured, of a line of the log."""
+    return json.dumps([entry["model"], entry.get("trial"), entry.get("before")])
+
+
+def score(case: str, data: Path, model_name: str) -> dict[str, Any]:
+    """A model as it is, on the planes of a case that are never corrected; loads torch."""
+    from napari_unetpp.models.store import load_model
+
+    return {"ious": ious(planes_of(case, 0, data, 0)[1], load_model(model_name))}
 
 
 def digest_of(model: str) -> str:
@@ -115,20 +151,8 @@ def measure(trial: Trial, data: Path, model_name: str) -> dict[str, Any]:
     torch.manual_seed(trial.seed)
     model = load_model(model_name)
     learnt, elsewhere = planes_of(trial.case, trial.corrected, data, trial.seed)
-    rng = np.random.default_rng(trial.seed)
-    corrections = [
-        painted(
-            plane.image,
-            plane.truth,
-            _masks(plane, model)[-1],
-            name=plane.name,
-            index=plane.index,
-            shape=plane.shape,
-            paint=trial.paint,
-            rng=rng,
-        )
-        for plane in learnt
-    ]
+    corrections = _corrections(learnt, model, trial.paint, trial.seed)
+    before = planes_of(trial.earlier, 3, data, trial.seed)[0] if trial.earlier else []
     options = FinetuneOptions(
         minutes=trial.minutes,
         steps=trial.steps,
@@ -139,20 +163,49 @@ def measure(trial: Trial, data: Path, model_name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "new.safetensors"
         curve, result = [], None
-        for event in finetune(model, corrections, output=output, options=options):
+        events = finetune(
+            model,
+            corrections,
+            output=output,
+            earlier=_corrections(before, model, "planes", trial.seed),
+            options=options,
+        )
+        for event in events:
             result = event.result or result
             if event.scores is not None:
                 curve.append((round(event.seconds, 1), event.scores))
         assert result is not None
         new = read_model(output)
     return {
+        "device": event.device,
         "verdict": result.verdict.model_dump(),
-        "steps": result.steps,
+        "steps": event.step,
+        "best_step": result.steps,
         "seconds": result.seconds,
-        "before": ious(elsewhere, model),
-        "after": ious(elsewhere, new),
+        "heads": new.spec.depth,
+        "after": ious(elsewhere, new) if trial.scored else {},
+        "also_after": ious(planes_of(trial.also, 0, data, 0)[1], new) if trial.also else {},
         "curve": curve,
     }
+
+
+def _corrections(
+    planes: Sequence[Plane], model: Model, paint: Paint, seed: int
+) -> list[Correction]:
+    rng = np.random.default_rng(seed)
+    return [
+        painted(
+            plane.image,
+            plane.truth,
+            _masks(plane, model)[-1],
+            name=plane.name,
+            index=plane.index,
+            shape=plane.shape,
+            paint=paint,
+            rng=rng,
+        )
+        for plane in planes
+    ]
 
 
 def ious(planes: Sequence[Plane], model: Model) -> dict[str, float]:
@@ -169,7 +222,13 @@ def ious(planes: Sequence[Plane], model: Model) -> dict[str, float]:
 def planes_of(case: str, corrected: int, data: Path, seed: int) -> tuple[list[Plane], list[Plane]]:
     """Planes to correct, and planes elsewhere to score."""
     read: Callable[[Path, int, int], tuple[list[Plane], list[Plane]]]
-    read = {"em": _em, "embryo": _embryo, "h&e": _histology, "fluorescence": _fluorescence}[case]
+    read = {
+        "em": _em,
+        "embryo": _embryo,
+        "h&e": partial(_bowl, ("histology",)),
+        "fluorescence": partial(_bowl, ("fluorescence",)),
+        "nuclei": partial(_bowl, ("fluorescence", "histology", "brightfield")),
+    }[case]
     return read(data, corrected, seed)
 
 
@@ -181,27 +240,23 @@ def _em(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]
 def _embryo(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]]:
     planes = _stack(data / "embryo3d" / "image.tif", data / "embryo3d" / "nuclei.tif")
     chosen = EMBRYO_PLANES[:corrected]
-    near = {z + d for z in chosen for d in (-1, 0, 1)}
+    near = {z + d for z in EMBRYO_PLANES for d in (-1, 0, 1)}
     return [planes[z] for z in chosen], [p for z, p in enumerate(planes) if z not in near]
 
 
-def _histology(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]]:
-    return _bowl(data, "histology", corrected, seed)
-
-
-def _fluorescence(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]]:
-    return _bowl(data, "fluorescence", corrected, seed)
-
-
-def _bowl(data: Path, modality: str, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]]:
+def _bowl(
+    modalities: Sequence[str], data: Path, corrected: int, seed: int
+) -> tuple[list[Plane], list[Plane]]:
     folder = data / "dsb2018"
     rows = [line.split(",") for line in (folder / "index.csv").read_text().splitlines()[1:]]
-    ids = {row[1] for row in rows if row[2] == modality}
+    ids = {row[1] for row in rows if row[2] in modalities}
 
     def of(split: str) -> list[Plane]:
         pairs = find_pairs(folder / split / "images", folder / split / "labels")
         return [p for i, t in pairs if i.stem in ids for p in _stack(i, t)]
 
+    if not corrected:
+        return [], of("test")
     train = of("train")
     chosen = np.random.default_rng(seed).permutation(len(train))[:corrected]
     return [train[n] for n in chosen], of("test")
@@ -229,28 +284,48 @@ def _masks(plane: Plane, model: Model) -> NDArray[np.uint8]:
     return segment(plane.image, model, axes="CYX").masks()
 
 
-def plan(case: str, minutes: float) -> list[Trial]:
-    """The trials of a case: how many planes, from what, how deep, painted how."""
-    counts = {"em": (1, 2, 4), "embryo": (2, 4), "h&e": (1, 3, 5)}[case]
-    most = counts[-1]
-    return [
-        *(Trial(case=case, corrected=n, minutes=minutes) for n in counts),
-        *(Trial(case=case, corrected=most, depth=k, minutes=minutes) for k in (1, 2, 3, 4)),
-        Trial(case=case, corrected=most, start="nothing", minutes=minutes),
-        *(
-            Trial(case=case, corrected=most, paint=paint, minutes=minutes)
-            for paint in PARTLY_PAINTED
-        ),
+def plan(case: str, minutes: float, seeds: int) -> list[Trial]:
+    """The trials of a case: how many planes, how deep, from what, painted how."""
+    if case == "rubbish":
+        return _rubbish(minutes, seeds)
+    if case == "forgetting":
+        return _forgetting(minutes)
+    counts = {"em": (4, 2, 1), "embryo": (4, 2), "h&e": (5, 3, 1)}[case]
+    trial = Trial(case=case, corrected=counts[0], minutes=minutes)
+    trials = [
+        *(replace(trial, corrected=n) for n in counts),
+        *(replace(trial, depth=k) for k in (2, 1)),  # L3 is the default on a CPU
+        replace(trial, start="nothing"),
     ]
+    if case == "em":  # which is furthest from what the model knows
+        trials += [
+            *(replace(trial, paint=paint) for paint in PARTLY_PAINTED),
+            replace(trial, fit={"frozen_norm": True}),
+            replace(trial, depth=4),
+        ]
+    return trials
 
 
-def rubbish(minutes: float, seeds: int) -> list[Trial]:
+def _rubbish(minutes: float, seeds: int) -> list[Trial]:
     """What the gate has to refuse."""
     return [
-        Trial(case="fluorescence", corrected=3, paint=paint, seed=seed, minutes=minutes)
-        for paint in RUBBISH
+        Trial(
+            case="fluorescence",
+            corrected=3,
+            paint=paint,
+            seed=seed,
+            minutes=minutes,
+            scored=False,
+        )
         for seed in range(seeds)
+        for paint in RUBBISH
     ]
+
+
+def _forgetting(minutes: float) -> list[Trial]:
+    """What is lost on nuclei by learning membranes, without and with nuclei corrected before."""
+    trial = Trial(case="em", corrected=4, minutes=minutes, also="nuclei")
+    return [trial, replace(trial, earlier="fluorescence")]
 
 
 def sheets(
@@ -259,33 +334,45 @@ def sheets(
     """A table a case, filled from the log as far as that goes."""
     tables = []
     for case in cases:
-        trials = rubbish(minutes, seeds) if case == "rubbish" else plan(case, minutes)
-        results = list(run(trials, data, log, model))
+        results = list(run(plan(case, minutes, seeds), data, log, model))
         tables.append(sheet_of(results, f"finetune: {case}, {minutes:g} minutes, from {model}"))
     return tables
 
 
 def sheet_of(results: Sequence[dict[str, Any]], title: str) -> Sheet:
-    """A row a trial."""
+    """A row a trial; before, where it is scored elsewhere at all."""
     rows = []
     for result in results:
         trial = result["trial"]
-        before = ", ".join(f"{v:.3f}" for v in result["before"].values())
-        after = ", ".join(f"{v:.3f}" for v in result["after"].values())
-        depth = f"L{trial['depth']}" if trial["depth"] else "all"
-        best = max(result["after"].values())
+        if result["before"] and not rows:
+            rows.append(("before", "", "", *_cells(result["before"]), ""))
+        depth = trial["depth"] or result["heads"]
         rows.append(
             (
-                trial["case"],
-                f"{trial['corrected']} {trial['paint']}",
-                trial["start"],
-                depth,
-                str(result["steps"]),
-                before,
-                after,
-                f"{best:.3f}",
-                result["verdict"]["outcome"],
+                _words(trial),
+                f"L{depth}",
+                f"{result['best_step']} of {result['steps']}",
+                *_cells(result["after"]),
+                result["verdict"]["sentence"],
             )
         )
-    columns = ("case", "corrected", "from", "depth", "steps", "before", "after", "best", "gate")
-    return Sheet(title, columns, rows)
+        if trial["also"]:
+            rows.append((f"{trial['also']} before", "", "", *_cells(result["also_before"]), ""))
+            rows.append((f"{trial['also']} after", "", "", *_cells(result["also_after"]), ""))
+    return Sheet(title, ("corrected", "trained to", "steps", *HEADS, "best", "gate"), rows)
+
+
+def _words(trial: dict[str, Any]) -> str:
+    parts = [f"{trial['corrected']} {trial['paint']}"]
+    if trial["start"] == "nothing":
+        parts.append("from random weights")
+    parts += [f"{name} {value}" for name, value in trial["fit"].items()]
+    if trial["earlier"]:
+        parts.append(f"3 of {trial['earlier']} replayed")
+    return ", ".join(parts)
+
+
+def _cells(ious: dict[str, float]) -> tuple[str, ...]:
+    """One a head, and the best."""
+    best = f"{max(ious.values()):.3f}" if ious else ""
+    return *(f"{ious[head]:.3f}" if head in ious else "" for head in HEADS), best
