@@ -393,6 +393,35 @@ def test_memory_may_run_out_in_the_first_validation(tiny_model, output, monkeypa
     assert events[0].scores is not None
 
 
+def test_what_was_better_before_memory_ran_out_is_kept(tiny_model, output, monkeypatch):
+    """The training begins anew, and comes to nothing."""
+    from napari_unetpp.training import fit as module
+
+    learn, measure, steps = Fit._learn, module.validate, []
+
+    def validate(*arguments):
+        scores = measure(*arguments)
+        return dataclasses.replace(scores, heads=dict.fromkeys(scores.heads, len(steps) < 25))
+
+    def fail_late(self, *batch):
+        steps.append(batch)
+        if len(steps) == 25:
+            raise MemoryError
+        return learn(self, *batch)
+
+    monkeypatch.setattr(Fit, "_learn", fail_late)
+    monkeypatch.setattr(module, "validate", validate)
+    how = options(30, fit={"patch": (128, 128), "validations": 15})
+    events = run(tiny_model, [correction(0)], output, how, stop=lambda: len(steps) > 28)
+    (again,) = [n for n, event in enumerate(events) if event.notice]
+    first = [event for event in events[:again] if event.result is not None]
+    second = [event for event in events[again:] if event.scores is not None]
+    assert first
+    assert second
+    assert all(event.result is None for event in second)
+    assert read_model(output).spec.history[-1].settings["trained_steps"] == first[-1].step
+
+
 def test_another_error_is_a_bug(tiny_model, output, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("shapes cannot be multiplied")

@@ -105,6 +105,7 @@ def test_too_little_tells_nothing(before, after):
 def test_enough_is_known_before_the_training():
     assert enough(FULL)
     assert not enough(None)
+    assert not enough(scores({"L1": cells(0.5)[:1]}))  # one place says nothing of others
 
 
 @given(st.floats(0.05, 0.95), st.floats(0.05, 0.95))

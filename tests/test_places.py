@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_unetpp.models import ModelSpec
+from napari_unetpp.training import study
 from napari_unetpp.training.corrections import Correction, Source
 from napari_unetpp.training.gate import EARLIER, HELD_OUT
 from napari_unetpp.training.places import GAP, STRIPS, split_places
-from napari_unetpp.training.study import CONTEXT, lessons_of, settled
+from napari_unetpp.training.study import CONTEXT, lessons_of, settled, to_score
 
 LARGE = (120, 208)
 """The smallest side that is cut in five is 160: strips of twice the gap."""
@@ -102,6 +103,17 @@ def test_a_strip_in_which_nothing_is_known_any_more_is_chosen_anew():
     assert not (after.held_out & before.held_out).any()
 
 
+@pytest.mark.parametrize("where", ["inside", "elsewhere"])
+def test_a_strip_is_chosen_anew_where_nothing_new_could_be_learnt_or_scored(where):
+    """Though it still cuts what was learnt before."""
+    known, foreground = plane(0)
+    (before,), strips = split_places([known], [foreground])
+    now = known & (before.held_out if where == "inside" else ~before.held_out)
+    new, _ = split_places([now, known], [foreground] * 2, strips, new=[True, False])[0]
+    assert new.learnt.any()
+    assert new.held_out.any()
+
+
 def test_the_strip_stands_for_the_image():
     known = np.ones(LARGE, bool)
     foreground = np.zeros(LARGE, bool)
@@ -174,6 +186,30 @@ def test_a_lesson_learns_in_one_place_and_is_scored_in_another():
     around = held_out.weight.shape[2] - strip.sum()
     assert 0 < around <= 2 * CONTEXT
     assert held_out.weight.sum() + lesson.learnt.weight.sum() < one.known.sum()
+
+
+def test_a_large_place_is_scored_in_pieces_each_pixel_once(monkeypatch):
+    monkeypatch.setattr(study, "PIECE", 50)
+    one = correction(0)
+    ((lesson,), _) = lessons_of([one], SPEC, [HELD_OUT])
+    assert len(lesson.held_out) == 3
+    assert (
+        sum(piece.weight.sum() for piece in lesson.held_out) == split([plane(0)])[0].held_out.sum()
+    )
+    monkeypatch.setattr(study, "SCORED_PIXELS", 2 * lesson.held_out[0].weight.size)
+    scored = to_score(lesson.held_out, 0)
+    assert 1 <= len(scored) <= 2
+    assert [id(p) for p in to_score(lesson.held_out, 0)] == [id(p) for p in scored]
+    monkeypatch.setattr(study, "SCORED_PIXELS", 1)
+    assert len(to_score(lesson.held_out, 0)) == 1
+
+
+def test_what_has_something_to_find_is_scored_first():
+    full, empty = (lessons_of([correction(n)], SPEC, [HELD_OUT])[0][0].held_out[0] for n in (0, 1))
+    empty.mask[...] = 0
+    for seed in range(4):
+        assert to_score([empty, full, empty], seed)[0] is full
+    assert to_score([], 0) == []
 
 
 def test_earlier_planes_of_an_image_are_held_out_at_the_same_place():

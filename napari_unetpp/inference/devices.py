@@ -88,8 +88,10 @@ def training_format(device: Device, dims: int) -> torch.memory_format:
     return memory_format(dims) if device.dtype == torch.bfloat16 else torch.contiguous_format
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, on any device: on a CPU the words are all that tells."""
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether memory ran out, on any device: of torch on a CPU the words are all that tells."""
+    if isinstance(error, MemoryError):
+        return True
     signs = ("out of memory", "can't allocate memory", "not enough memory")  # GPU, POSIX, Windows
     return any(sign in str(error) for sign in signs)
 

@@ -26,7 +26,7 @@ from napari_unetpp.models.file import Model, build_network, save_model
 from napari_unetpp.models.spec import FINE_TUNED, HistoryEntry, ModelSpec
 from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.training.corrections import Correction
-from napari_unetpp.training.fit import Fit
+from napari_unetpp.training.fit import Fit, FitEvent
 from napari_unetpp.training.gate import enough, judge
 from napari_unetpp.training.messages import (
     EARLIER,
@@ -39,7 +39,7 @@ from napari_unetpp.training.options import FinetuneOptions, patch_for
 from napari_unetpp.training.places import Strips
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
-from napari_unetpp.training.study import check_corrections, cut_out, lessons_of, settled
+from napari_unetpp.training.study import check_corrections, cut_out, lessons_of, settled, to_score
 from napari_unetpp.training.validate import Scores, validate
 
 SAVE_EVERY = 10.0
@@ -90,9 +90,16 @@ def finetune(
     """
     options = options or FinetuneOptions()
     check_corrections(corrections, model.spec)
-    return _Finetuning(
-        model, corrections, earlier, output, options, device or choose_device()
-    ).events(stop)
+    try:
+        finetuning = _Finetuning(
+            model, corrections, earlier, output, options, device or choose_device()
+        )
+    except MemoryError as error:
+        raise UserError(
+            "Memory ran out before the training began: close other programs, or correct fewer or "
+            "smaller planes."
+        ) from error
+    return finetuning.events(stop)
 
 
 class _Finetuning:
@@ -119,18 +126,27 @@ class _Finetuning:
         self.spec = self.spec.model_copy(update={"normalisation": normalisation})
         kinds = [HELD_OUT] * len(corrections) + [EARLIER] * len(earlier)
         lessons, self.strips = lessons_of(
-            (*corrections, *earlier), self.spec, kinds, _strips_of(model.spec)
+            (*corrections, *earlier),
+            self.spec,
+            kinds,
+            _strips_of(model.spec),
+            new=[kind == HELD_OUT for kind in kinds],
         )
         self.lessons, self.replayed = lessons[: len(corrections)], lessons[len(corrections) :]
-        self.held_out = [sample for lesson in lessons for sample in lesson.held_out]
+        self.held_out = [
+            piece
+            for part in (self.lessons, self.replayed)
+            for piece in to_score([p for lesson in part for p in lesson.held_out], options.fit.seed)
+        ]
         self.before: Scores | None = None
+        self.best: Scores | None = None
 
     def events(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
         while True:
             try:
                 yield from self._attempt(stop)
                 return
-            except RuntimeError as error:  # torch has no narrower class for all devices
+            except (RuntimeError, MemoryError) as error:  # torch has no narrower class
                 if not is_out_of_memory(error):
                     raise
             self._give_way()
@@ -164,7 +180,7 @@ class _Finetuning:
             step = event.step
             result = None
             blindly = not held_out and self._seconds() - saved > SAVE_EVERY
-            if event.is_best or blindly:
+            if self._is_best(event) or blindly:
                 result = self._save(fit.best, event.scores, step)
                 saved = self._seconds()
             yield self._event(
@@ -174,9 +190,18 @@ class _Finetuning:
                 scores=None if event.scores is None else _kinds(event.scores),
                 result=result,
             )
-        if fit.best_scores is None and step:  # stopped early, or nothing is held out
+        if self.best is None and step:  # stopped early, or nothing is held out
             scores = self._validated(fit.best, held_out)
             yield self._event(step, 1.0, result=self._save(fit.best, scores, step))
+
+    def _is_best(self, event: FitEvent) -> bool:
+        """Also of what was saved before memory ran out and it began anew."""
+        if event.scores is None or not event.is_best:
+            return False
+        if self.best is not None and event.scores.mean <= self.best.mean:
+            return False
+        self.best = event.scores
+        return True
 
     def _save(self, network: UNetPlusPlus, scores: Scores | None, steps: int) -> Result:
         before = {} if self.before is None else _kinds(self.before)

@@ -16,16 +16,19 @@ LARGEST_LOSS = 0.03
 """IoU points that earlier corrections may lose, if the new ones gain more."""
 LEAST_PIXELS = 100
 """Of foreground and of background in the held-out places; with fewer nothing can be said."""
+LEAST_CELLS = 2
+"""Places of 64 pixels that are held out: one alone says nothing of others."""
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 
 def enough(scores: Scores | None) -> bool:
-    """Whether the held-out places have enough of both foreground and background."""
+    """Whether there are enough held-out places, with enough of both foreground and background."""
     if scores is None or HELD_OUT not in scores.cells:
         return False
-    _, _, true, known = next(iter(scores.cells[HELD_OUT].values())).sum(axis=0)
-    return bool(min(true, known - true) >= LEAST_PIXELS)
+    cells = next(iter(scores.cells[HELD_OUT].values()))
+    _, _, true, known = cells.sum(axis=0)
+    return len(cells) >= LEAST_CELLS and bool(min(true, known - true) >= LEAST_PIXELS)
 
 
 def judge(before: Scores | None, after: Scores | None, *, seed: int = 0) -> Verdict:

@@ -31,7 +31,11 @@ class Split:
 
 
 def split_places(
-    known: Sequence[BoolArray], foreground: Sequence[BoolArray], before: Strips | None = None
+    known: Sequence[BoolArray],
+    foreground: Sequence[BoolArray],
+    before: Strips | None = None,
+    *,
+    new: Sequence[bool] | None = None,
 ) -> tuple[list[Split], Strips]:
     """Hold out one strip of all planes of a shape.
 
@@ -43,8 +47,11 @@ def split_places(
     known, foreground : sequence of bool array
         Of each plane, ``(y, x)``: what can be learnt, and what of it isn't background.
     before : dict, optional
-        The strips of the fine-tunings before: they are held out again, for as long as anything
-        is known in them, as the model has learnt the rest.
+        The strips of the fine-tunings before: they are held out again, as the model has learnt
+        the rest, if something new is known both there and elsewhere.
+    new : sequence of bool, optional
+        Of each plane, whether it wasn't learnt before; by default all are new. It is these from
+        which a part has to be learnt and a part has to be scored.
 
     Returns
     -------
@@ -53,6 +60,7 @@ def split_places(
         foreground is nearest to that of all: it stands for the planes better than one taken by
         chance. Planes too small or known in too few places to be cut are learnt from whole.
     """
+    new = [True] * len(known) if new is None else new
     members: dict[str, list[int]] = defaultdict(list)
     for number, of_plane in enumerate(known):
         members["×".join(map(str, of_plane.shape))].append(number)
@@ -60,9 +68,10 @@ def split_places(
     strips: Strips = {}
     for name, numbers in members.items():
         shape = known[numbers[0]].shape
+        decisive = [n for n in numbers if new[n]] or numbers
         strip = (before or {}).get(name)
-        if strip is None or not any(known[n][_inside(strip, shape)].any() for n in numbers):
-            strip = _chosen([known[n] for n in numbers], [foreground[n] for n in numbers])
+        if strip is None or not _cuts(strip, [known[n] for n in decisive]):
+            strip = _chosen([known[n] for n in decisive], [foreground[n] for n in decisive])
         inside = near = np.zeros(shape, bool)
         if strip is not None:
             strips[name] = strip
@@ -91,6 +100,13 @@ def _chosen(known: list[BoolArray], foreground: list[BoolArray]) -> Strip | None
     overall = _share(known, foreground, np.ones(shape, bool))
     distances = [abs(_share(known, foreground, _inside(s, shape)) - overall) for s in strips]
     return strips[int(np.argmin(distances))]
+
+
+def _cuts(strip: Strip, known: list[BoolArray]) -> bool:
+    """Whether something is known both in a strip and well outside of it."""
+    shape = known[0].shape
+    inside, beyond = _inside(strip, shape), ~_inside(strip, shape, GAP)
+    return any(k[inside].any() for k in known) and any(k[beyond].any() for k in known)
 
 
 def _inside(strip: Strip, shape: tuple[int, ...], margin: int = 0) -> BoolArray:

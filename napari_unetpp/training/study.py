@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ CONTEXT = 96
 """Pixels around a held-out place that the network sees: as far as L4 does."""
 CLEAR_TONE = 0.3
 """See `background_tone`: beyond, a background is taken to be clearly dark or bright."""
+PIECE = 768
+"""Largest side of a held-out piece; with its context it is validated in one go."""
+SCORED_PIXELS = 1 << 21
+"""Of held-out pieces with their context, all in all: a dozen validations have to fit in."""
 MOST_PLACES = 50_000
 """Positions kept to draw patches around; more would be no better spread."""
 
@@ -34,8 +39,8 @@ class Lesson:
     learnt : Sample
         Weight 1 where it is to be learnt from; 0 everywhere if all of it is held out.
     held_out : tuple of Sample
-        Weight 1 where it is scored; cut out with what the network has to see around. Empty if
-        nothing could be held out.
+        Pieces with weight 1 where they are scored; cut out with what the network has to see
+        around. Empty if nothing could be held out.
     """
 
     learnt: Sample
@@ -88,6 +93,8 @@ def lessons_of(
     spec: ModelSpec,
     kinds: Sequence[str],
     before: Strips | None = None,
+    *,
+    new: Sequence[bool] | None = None,
 ) -> tuple[list[Lesson], Strips]:
     """A lesson from each correction, and which strips are held out.
 
@@ -104,9 +111,11 @@ def lessons_of(
         Under which the held-out part of each is scored.
     before : dict, optional
         Strips that were held out before, see `split_places`.
+    new : sequence of bool, optional
+        Of each correction, whether it wasn't learnt before, see `split_places`.
     """
     splits, strips = split_places(
-        [c.known for c in corrections], [c.classes > 0 for c in corrections], before
+        [c.known for c in corrections], [c.classes > 0 for c in corrections], before, new=new
     )
     lessons = []
     for correction, split, kind in zip(corrections, splits, kinds, strict=True):
@@ -119,11 +128,21 @@ def lessons_of(
             kind,
             places=_places(split.learnt, correction.wrong),
         )
-        held_out: tuple[Sample, ...] = ()
-        if split.held_out.any():
-            held_out = (cut_out(Sample(image, masks, _weight(split.held_out), kind), CONTEXT),)
-        lessons.append(Lesson(learnt, held_out))
+        held_out = _pieces(Sample(image, masks, _weight(split.held_out), kind))
+        lessons.append(Lesson(learnt, tuple(held_out)))
     return lessons, strips
+
+
+def to_score(pieces: Sequence[Sample], seed: int) -> list[Sample]:
+    """Up to `SCORED_PIXELS` of held-out pieces, one at least; those with foreground go first."""
+    order = np.random.default_rng(seed).permutation(len(pieces))
+    empty = [not (piece.mask * (piece.weight > 0)).any() for piece in pieces]
+    chosen: list[Sample] = []
+    for n in sorted(order, key=lambda n: empty[n]):
+        if chosen and sum(p.weight.size for p in (*chosen, pieces[n])) > SCORED_PIXELS:
+            break
+        chosen.append(pieces[n])
+    return chosen
 
 
 def cut_out(sample: Sample, context: int) -> Sample:
@@ -132,6 +151,20 @@ def cut_out(sample: Sample, context: int) -> Sample:
     rows, columns = (slice(max(part.start - context, 0), part.stop + context) for part in found)
     place = (slice(None), rows, columns)
     return Sample(sample.image[place], sample.mask[place], sample.weight[place], sample.kind)
+
+
+def _pieces(sample: Sample) -> Iterator[Sample]:
+    """What is known of a sample, in pieces of up to `PIECE`, each with its context."""
+    for found in ndimage.find_objects((sample.weight[0] > 0).astype(np.uint8)):
+        starts = (range(part.start, part.stop, PIECE) for part in found)
+        for start in product(*starts):
+            place = tuple(
+                slice(n, min(n + PIECE, part.stop)) for n, part in zip(start, found, strict=True)
+            )
+            weight = np.zeros_like(sample.weight)
+            weight[:, *place] = sample.weight[:, *place]
+            if weight.any():
+                yield cut_out(Sample(sample.image, sample.mask, weight, sample.kind), CONTEXT)
 
 
 def _places(learnt: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:

@@ -99,12 +99,13 @@ def _masks(network: UNetPlusPlus, image: NDArray[np.float32], device: Device) ->
 def _count(mask: BoolArray, truth: BoolArray, known: BoolArray) -> Cells:
     """The cells of a place; masks are ``(class, y, x)``, known ``(1, y, x)``."""
     everywhere = np.broadcast_to(known, truth.shape)
-    layers = np.stack([(mask & truth), mask, truth, everywhere]).sum(axis=1)  # (4, y, x)
+    layers = np.stack([mask & truth, mask, truth, everywhere]).sum(axis=1, dtype=np.uint8)
     missing = [-n % CELL for n in layers.shape[1:]]
     padded = np.pad(layers, ((0, 0), (0, missing[0]), (0, missing[1])))
     rows, columns = (n // CELL for n in padded.shape[1:])
-    counts = padded.reshape(4, rows, CELL, columns, CELL).sum(axis=(2, 4)).reshape(4, -1).T
-    return np.asarray(counts[counts[:, 3] > 0], np.int64)
+    blocks = padded.reshape(4, rows, CELL, columns, CELL)
+    counts = blocks.sum(axis=(2, 4), dtype=np.int64).reshape(4, -1).T
+    return np.asarray(counts[counts[:, 3] > 0])
 
 
 def _windows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
