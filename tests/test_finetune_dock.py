@@ -21,7 +21,7 @@ from qtpy.QtCore import QTimer
 from scipy import ndimage
 
 from napari_unetpp.models import HistoryEntry, Store
-from napari_unetpp.models.file import save_model
+from napari_unetpp.models.file import read_model, save_model
 from napari_unetpp.models.spec import FINE_TUNED
 from napari_unetpp.training.corrections import Correction, CorrectionFolder, Source, correct
 from napari_unetpp.training.messages import (
@@ -104,6 +104,14 @@ class Child:
         ]
         messages = [Message(kind="event", event=event) for event in events]
         self._plan([*messages, *([] if waits else [Message(kind="done")])], candidate, waits)
+
+    def come_from(self, name: str) -> None:
+        """Be made from this version."""
+        path = self._folder / "candidate.safetensors"
+        made = read_model(path)
+        entry = made.spec.history[-1].model_copy(update={"parent_name": name})
+        spec = made.spec.model_copy(update={"history": (*made.spec.history[:-1], entry)})
+        save_model(made.network, spec, path)
 
     def say(self, kind: Any, text: str) -> None:
         """End with a sentence or a traceback, and no version."""
@@ -513,6 +521,97 @@ def test_the_wishes_reach_the_child(qtbot, dock, segmented, child, tiny_store):
     assert asked.normalisation.background == "bright"
 
 
+# Which layers are masks of what
+
+
+def test_the_deepest_head_is_what_is_marked_as_checked(qtbot, viewer, dock, segmented, saved):
+    layer = segmented((2, *SHAPE))
+    viewer.dims.set_point(0, 1)
+    panel = dock.finetune_part.panel
+    assert panel.mask_box.layer is layer
+    panel.checked_button.click()
+    assert "L3 at Z 1 is marked as right" in panel.message.text()
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    np.testing.assert_array_equal(saved()[0].classes, layer.data[1])
+
+
+def test_a_hidden_mask_can_not_be_marked(dock, segmented, errors):
+    segmented().visible = False
+    dock.finetune_part.mark_checked()
+    (error,) = errors()
+    assert "is hidden" in error
+
+
+def test_a_layer_of_ones_own_counts_when_it_is_chosen_or_painted(
+    qtbot, viewer, dock, segmented, child
+):
+    layer = segmented()
+    region = viewer.add_labels(own_mask(), name="a region")
+    stroke(layer, 10, 12)
+    press(qtbot, dock)
+    assert len(child.asked.corrections) == 1
+    wait_for_version(qtbot, dock)
+    stroke(region, 40, 50)
+    press(qtbot, dock)
+    assert len(child.asked.corrections) == 2
+
+
+def test_a_mask_stays_that_of_the_image_it_was_painted_over(qtbot, viewer, dock, segmented, child):
+    segmented()
+    first = dock.segment_panel.image
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    stroke(mine, 40, 50)
+    segmented(name="others", seed=1)
+    dock.finetune_part.panel.mask_box.layer = mine
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    assert correction.source.image == "cells"
+    np.testing.assert_array_equal(correction.image[0], first.data)
+
+
+def test_a_mask_of_ones_own_goes_with_the_model(
+    qtbot, viewer, dock, segmented, child, tiny_store, make_model
+):
+    other = make_model(name="other", widths=(4, 6))
+    save_model(other.network, other.spec, tiny_store.folder / "other.safetensors")
+    segmented()
+    mine = viewer.add_labels(own_mask(), name="mine")
+    dock.finetune_part.panel.mask_box.layer = mine
+    stroke(mine, 40, 50)
+    dock.segment_panel.model_box.refresh("other")
+    press(qtbot, dock)
+    assert child.asked.model.name == "other.safetensors"
+    assert len(child.asked.corrections) == 1
+
+
+def test_planes_before_are_instances_too_once_there_are_many(qtbot, viewer, dock, child, saved):
+    pixels = np.random.default_rng(0).integers(0, 4000, (2, *SHAPE), np.uint16)
+    viewer.add_image(pixels, name="cells")
+    labels = np.zeros((2, *SHAPE), np.uint8)
+    mine = viewer.add_labels(labels, name="mine")
+    qtbot.wait(50)
+    for number in (1, 2):
+        mine.selected_label = number
+        mine.brush_size = 5
+        mine.paint((0, 10, 10 * number), number)
+    qtbot.waitUntil(lambda: len(saved()) == 1 and saved()[0].classes.max() == 2, timeout=10_000)
+    for number in (3, 4, 5):
+        mine.paint((1, 20, 10 * number), number)
+    press(qtbot, dock)
+    before, after = child.learnt()
+    assert before.classes.max() == after.classes.max() == 1
+    assert before.painted is not None
+
+
+def test_what_a_script_painted_is_saved_at_the_end(viewer, dock, segmented, saved):
+    layer = segmented()
+    layer.data[10, 12] = 1 - layer.data[10, 12]
+    layer.refresh()
+    viewer.window.remove_dock_widget(dock)
+    assert len(saved()) == 1
+
+
 # What comes of it
 
 
@@ -527,7 +626,8 @@ def test_a_better_version_is_kept_chosen_and_used(qtbot, viewer, dock, segmented
     assert "It is better." in panel.verdict.text()
     assert "Kept as tiny+1" in panel.verdict.text()
     assert not panel.keep_button.isVisibleTo(panel)
-    assert panel.undo_button.text() == "Undo"
+    assert panel.undo_button.isVisibleTo(panel)
+    assert panel.mask_box.layer is deepest(dock)
     new = deepest(dock)
     assert new is not painted
     assert "tiny+1" in new.name
@@ -549,11 +649,51 @@ def test_undo_and_redo_choose_the_version_and_show_its_masks(
     assert (painted.visible, new.visible) == (True, False)
     assert "tiny is used now" in panel.verdict.text()
     assert {"tiny", "tiny+1"} <= set(tiny_store.names())
-    assert panel.undo_button.text() == "Redo"
-    panel.undo_button.click()
+    assert not panel.undo_button.isVisibleTo(panel)
+    panel.redo_button.click()
     assert names.name == "tiny+1"
     assert (painted.visible, new.visible) == (False, True)
-    assert panel.undo_button.text() == "Undo"
+    assert panel.undo_button.isVisibleTo(panel)
+    assert not panel.redo_button.isVisibleTo(panel)
+
+
+def test_undo_goes_all_the_way_back_and_redo_forth(qtbot, viewer, dock, segmented, child):
+    first = segmented()
+    stroke(first, 10, 12)
+    press(qtbot, dock)
+    wait_for_version(qtbot, dock)
+    second = deepest(dock)
+    unpainted = dock.results.layers["L1"].layer
+    stroke(second, 30, 40)
+    child.come_from("tiny+1")
+    press(qtbot, dock)
+    wait_for_version(qtbot, dock, "tiny+2")
+    panel, names = dock.finetune_part.panel, dock.segment_panel.model_box
+    passed = []
+    for button in (panel.undo_button,) * 2 + (panel.redo_button,) * 2:
+        button.click()
+        passed.append(names.name)
+    assert passed == ["tiny+1", "tiny", "tiny+1", "tiny+2"]
+    assert not panel.redo_button.isVisibleTo(panel)
+    names.names.setCurrentText("tiny+1")  # by hand
+    assert panel.undo_button.isVisibleTo(panel)
+    assert not panel.redo_button.isVisibleTo(panel)
+    assert first in viewer.layers  # painted
+    assert second in viewer.layers
+    assert unpainted in viewer.layers  # before and after are one click apart
+
+
+def test_masks_of_older_versions_that_nobody_painted_go(qtbot, viewer, dock, segmented, child):
+    painted = segmented()
+    stroke(painted, 10, 12)
+    unpainted = dock.results.layers["L1"].layer
+    mine = viewer.add_labels(own_mask(), name="mine")
+    for version in ("tiny+1", "tiny+2"):
+        press(qtbot, dock)
+        wait_for_version(qtbot, dock, version)
+    assert unpainted not in viewer.layers
+    assert painted in viewer.layers
+    assert mine in viewer.layers
 
 
 def test_before_and_after_are_one_click_apart(qtbot, dock, segmented, child):
@@ -598,6 +738,22 @@ def test_another_version_is_kept_just_when_the_user_says_so(
     assert "tiny+1" in tiny_store.names()
     assert not panel.keep_button.isVisibleTo(panel)
     assert not list(tiny_store.folder.glob(".*"))
+
+
+def test_what_waits_to_be_kept_goes_on_waiting(qtbot, dock, segmented, child, errors):
+    child.end("not better")
+    stroke(segmented(), 10, 12)
+    press(qtbot, dock)
+    panel = dock.finetune_part.panel
+    dock.segment_panel.button.click()  # meanwhile
+    settle(qtbot, dock)
+    assert panel.keep_button.isVisibleTo(panel)
+    panel.learn_box.setCurrentText("checked planes")  # and there are none
+    press(qtbot, dock)
+    assert "Nothing was corrected" in errors()[0]
+    assert panel.keep_button.isVisibleTo(panel)
+    panel.keep_button.click()
+    wait_for_version(qtbot, dock)
 
 
 def test_what_is_not_kept_is_thrown_away(qtbot, viewer, dock, segmented, child, tiny_store):
@@ -819,10 +975,7 @@ def test_a_model_that_vanishes_while_it_trains_leaves_its_new_version(
     finish(qtbot, dock)
     wait_for_version(qtbot, dock)
     assert not errors()
-    panel.undo_button.click()
-    (error,) = errors()
-    assert "tiny was removed" in error
-    assert dock.segment_panel.model_box.name == "tiny+1"
+    assert not panel.undo_button.isVisibleTo(panel)  # there is nothing to go back to
 
 
 @pytest.mark.parametrize("when", ["while painting", "at the button"])

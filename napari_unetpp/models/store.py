@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
-from napari_unetpp.models.header import SUFFIX, read_spec
+from napari_unetpp.models.header import SUFFIX, read_digest, read_spec
 from napari_unetpp.models.spec import LONGEST_NAME, ModelName, ModelSpec
 
 if TYPE_CHECKING:
@@ -77,6 +77,16 @@ class Store:
             If there is no such model or its file is damaged.
         """
         return read_spec(self.path(name))
+
+    def lineage(self, name: str) -> str:
+        """The family of a model, see `ModelSpec.lineage`.
+
+        Raises
+        ------
+        UserError
+            As `spec`.
+        """
+        return self.spec(name).lineage(read_digest(self.path(name)))
 
     def load(self, name: str) -> Model:
         """The model, checked whole.

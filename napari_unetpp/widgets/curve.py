@@ -8,6 +8,8 @@ from napari_unetpp.training.messages import HELD_OUT, FinetuneEvent
 from napari_unetpp.widgets.result_layer import COLOURS, OTHER_COLOURS
 
 HEIGHT = 190
+DRAW_EVERY = 0.5
+"""Seconds between drawings of the loss: steps may be many, and quick."""
 _GREY = "#9aa0a6"
 
 
@@ -64,13 +66,16 @@ class Curve(QWidget):
         self._lines: dict[str, object] = {}
         self._losses: tuple[list[float], list[float]] = ([], [])
         self._loss_line = self._loss.plot(pen=_GREY)
+        self._drawn = -DRAW_EVERY
 
     def add(self, event: FinetuneEvent) -> None:
         """Draw what an event tells."""
         if event.loss is not None:
             self._losses[0].append(event.seconds)
             self._losses[1].append(event.loss)
-            self._loss_line.setData(*self._losses)
+            if event.seconds - self._drawn > DRAW_EVERY or event.fraction >= 1:
+                self._loss_line.setData(*self._losses)
+                self._drawn = event.seconds
         for head, iou in (event.scores or {}).get(HELD_OUT, {}).items():
             if event.step == 0:
                 self._show_before(head, iou)

@@ -76,6 +76,7 @@ class FinetunePanel(QWidget):
     stop_clicked = Signal()
     keep_clicked = Signal()
     undo_clicked = Signal()
+    redo_clicked = Signal()
     flip_clicked = Signal()
     checked_clicked = Signal()
     restore_clicked = Signal()
@@ -96,6 +97,7 @@ class FinetunePanel(QWidget):
         self.verdict = QLabel()
         self.keep_button = QPushButton("Keep")
         self.undo_button = QPushButton("Undo")
+        self.redo_button = QPushButton("Redo")
         self.flip_button = QPushButton("Before ⇄ after")
         self.minutes_box = QDoubleSpinBox()
         self.depth_box = QComboBox()
@@ -106,14 +108,8 @@ class FinetunePanel(QWidget):
         self._lay_out()
         self._connect()
         self.show_running(False)
-        self.show_choices(keep=False, undo="", flip=False)
+        self.show_choices(keep=False, undo="", redo="", flip=False)
         self.offer_restore("")
-
-    @property
-    def chosen_mask(self) -> Labels | None:
-        """The chosen mask."""
-        layer = self.mask_box.layer
-        return layer if isinstance(layer, Labels) else None
 
     def wishes(self) -> Wishes:
         """What the user asks for."""
@@ -180,11 +176,13 @@ class FinetunePanel(QWidget):
         )
         self.verdict.setVisible(True)
 
-    def show_choices(self, *, keep: bool, undo: str, flip: bool) -> None:
-        """Which buttons there are: Keep, Undo or Redo (the word in `undo`), and flip."""
+    def show_choices(self, *, keep: bool, undo: str, redo: str, flip: bool) -> None:
+        """Which buttons there are; `undo` and `redo` are names of models, empty for none."""
         self.keep_button.setVisible(keep)
         self.undo_button.setVisible(bool(undo))
-        self.undo_button.setText(undo)
+        self.undo_button.setToolTip(f"Use {undo} again; the version that is used now is kept, too")
+        self.redo_button.setVisible(bool(redo))
+        self.redo_button.setToolTip(f"Use {redo} again")
         self.flip_button.setVisible(flip)
 
     def say(self, sentence: str, tip: str = "") -> None:
@@ -247,7 +245,9 @@ class FinetunePanel(QWidget):
             self.verdict,
         ):
             self._column.addWidget(widget)
-        self._column.addLayout(_row(self.keep_button, self.undo_button, self.flip_button))
+        self._column.addLayout(
+            _row(self.keep_button, self.undo_button, self.redo_button, self.flip_button)
+        )
         self._column.addWidget(self._advanced())
 
     def _advanced(self) -> Fold:
@@ -280,6 +280,7 @@ class FinetunePanel(QWidget):
         self.button.clicked.connect(self._on_click)
         self.keep_button.clicked.connect(self.keep_clicked)
         self.undo_button.clicked.connect(self.undo_clicked)
+        self.redo_button.clicked.connect(self.redo_clicked)
         self.flip_button.clicked.connect(self.flip_clicked)
         self.checked_button.clicked.connect(self.checked_clicked)
         self.restore_button.clicked.connect(self.restore_clicked)

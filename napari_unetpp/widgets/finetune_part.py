@@ -9,7 +9,6 @@ from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QObject, Signal
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.models.header import read_digest
 from napari_unetpp.training.messages import FinetuneEvent, Result
 from napari_unetpp.widgets.finetune_panel import FinetunePanel
 from napari_unetpp.widgets.finetuning import Finetuning, Plan
@@ -55,7 +54,9 @@ class FinetunePart(QObject):
         self.masks = Masks(viewer, segment_panel, self.panel.mask_box, self.keeper, self)
         self.finetuning = Finetuning(self.store, self.keeper, self)
         self.recovery = Recovery(viewer, self.store, self.keeper, self)
-        self.versions = Versions(self.store, segment_panel.model_box, self.panel)
+        self.versions = Versions(
+            self.store, segment_panel.model_box, self.panel, lambda: self.finetuning.waits
+        )
         self._goes_on = False
         self._connect()
         self._on_model()
@@ -104,6 +105,10 @@ class FinetunePart(QObject):
     def segmented(self, results: Results | None) -> None:
         """A run ended: these are the new masks."""
         self.versions.segmented(results)
+        if results is not None:
+            flip = self.versions.flip
+            self.masks.remove_outdated(results, (*flip.before, *flip.after))
+            self.masks.choose(results)
 
     def close(self) -> None:
         """End what is on; what is painted is saved."""
@@ -123,7 +128,7 @@ class FinetunePart(QObject):
         normalisation = spec.normalisation.model_copy(update={"background": background})
         return Plan(
             model=name,
-            lineage=spec.lineage(read_digest(self.store.path(name))),
+            lineage=self.store.lineage(name),
             lesson=wishes.lesson,
             minutes=wishes.minutes,
             depth=wishes.depth,
@@ -146,7 +151,7 @@ class FinetunePart(QObject):
 
     def _on_kept(self, name: str) -> None:
         assert self.finetuning.plan is not None
-        self.versions.kept(self.finetuning.plan.model, name, self.masks.on_screen())
+        self.versions.kept(name, self.segment_panel.image, self.masks.on_screen())
         (self.next_wanted if self._goes_on else self.segment_wanted).emit()
 
     def _on_ended(self) -> None:
@@ -154,15 +159,15 @@ class FinetunePart(QObject):
         if self.finetuning.trainer.result is None:
             stopped = self.finetuning.trainer.stopped
             self.panel.say("Stopped before anything was learnt." if stopped else "")
+            self.versions.show_choices()  # those of before
 
     def _on_keep(self) -> None:
-        self.panel.show_choices(keep=False, undo="", flip=False)
         self.finetuning.keep()
+        self.versions.show_choices()
 
     def _on_refused(self, sentence: str) -> None:
         show_error(sentence)
-        if self.finetuning.candidate is not None and not self.running:
-            self.panel.show_choices(keep=True, undo="", flip=False)  # it can be tried again
+        self.versions.show_choices()  # what could not be kept can be tried again
 
     def _on_failed(self, error: Exception) -> None:
         raise error  # a bug: napari shows it with its traceback
@@ -180,6 +185,7 @@ class FinetunePart(QObject):
         except UserError:
             return  # the dock's first part says it
         self.panel.offer_depths(spec.depth)
+        self.versions.show_choices()
         self.offer_recovery()
 
     def offer_recovery(self) -> None:
@@ -205,7 +211,8 @@ class FinetunePart(QObject):
         panel.finetune_clicked.connect(partial(self.start, go_on=False))
         panel.stop_clicked.connect(finetuning.stop)
         panel.keep_clicked.connect(self._on_keep)
-        panel.undo_clicked.connect(self.versions.toggle_undo)
+        panel.undo_clicked.connect(self.versions.undo)
+        panel.redo_clicked.connect(self.versions.redo)
         panel.flip_clicked.connect(self.turn)
         panel.checked_clicked.connect(self.mark_checked)
         panel.restore_clicked.connect(self._on_restore)

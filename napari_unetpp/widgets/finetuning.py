@@ -78,21 +78,27 @@ class Finetuning(QObject):
         self.trainer = Trainer(self)
         self.plan: Plan | None = None
         self.candidate: Path | None = None
+        self._parent = ""  # what the candidate was made from
         self.running = self.keeping = False
         self._store, self._keeper = store, keeper
         self._unfinished: set[Path] = set()  # survives this object, unlike `candidate`
         self.destroyed.connect(partial(_delete, self._unfinished))  # with the whole window
         keeper.gathered.connect(self._on_gathered)
-        keeper.failed.connect(self._on_error)
+        keeper.failed.connect(self._on_not_saved)
         self.trainer.refused.connect(self.refused)
         self.trainer.failed.connect(lambda text: self.failed.emit(ChildFailed(text)))
         self.trainer.ended.connect(self._on_ended)
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is a version that the user may keep."""
+        return self.candidate is not None and not self.running and not self.keeping
+
     def start(self, plan: Plan) -> None:
         """Begin: first everything painted goes to the disk."""
         assert not self.running, "one fine-tuning at a time"
-        self.discard()
         self.plan, self.running = plan, True
+        self.trainer.result = None
         self.trainer.warm()
         self._keeper.gather(plan.lesson)
 
@@ -106,14 +112,13 @@ class Finetuning(QObject):
     def keep(self) -> None:
         """Take the candidate into the store; if that fails, it can be tried again."""
         assert self.candidate is not None
-        assert self.plan is not None
         self.keeping = True
         self._unfinished.clear()  # the thread has it now, also if the window closes
         worker = create_worker(
             _add_version,
             self._store,
             self.candidate,
-            self.plan.model,
+            self._parent,
             _start_thread=False,
             _connect={"errored": self._on_error},
         )
@@ -139,8 +144,10 @@ class Finetuning(QObject):
         if not of_family:
             self._end("Nothing was corrected yet: paint where the mask is wrong, then fine-tune.")
             return
+        self.discard()  # what waited to be kept
         self.candidate = self._store.folder / f".candidate-{secrets.token_hex(4)}{SUFFIX}"
         self._unfinished.add(self.candidate)
+        self._parent = self.plan.model
         try:
             task = FinetuneTask(
                 model=self._store.path(self.plan.model),
@@ -153,6 +160,7 @@ class Finetuning(QObject):
                 normalisation=self.plan.normalisation,
             )
         except UserError as error:
+            self.discard()
             self._end(str(error))
             return
         self.trainer.start(task)
@@ -163,9 +171,9 @@ class Finetuning(QObject):
         self.running = False
         self.ended.emit()
         if result is not None:
-            self.decided.emit(result)
             if result.verdict.outcome == "better":
                 self.keep()
+            self.decided.emit(result)
 
     def _on_added(self, name: str) -> None:
         self.candidate, self.keeping = None, False
@@ -173,19 +181,26 @@ class Finetuning(QObject):
             self.kept.emit(name)
 
     def _on_error(self, error: Exception) -> None:
+        """The version can't be kept; it waits for another try."""
         self.keeping = False
         if self.candidate is not None:
             self._unfinished.add(self.candidate)
+        self._tell(error)
+
+    def _on_not_saved(self, error: Exception) -> None:
+        """Something that was painted isn't on the disk."""
+        self._tell(error)
+        if self.running and not self.trainer.running:
+            self._end("")
+
+    def _tell(self, error: Exception) -> None:
         if isinstance(error, UserError):
             self.refused.emit(str(error))
         else:
             self.failed.emit(error)
-        if self.running and not self.trainer.running:
-            self._end("")
 
     def _end(self, sentence: str) -> None:
         self.running = False
-        self.discard()
         if sentence:
             self.refused.emit(sentence)
         self.ended.emit()

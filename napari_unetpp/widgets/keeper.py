@@ -103,8 +103,8 @@ class Keeper(QObject):
 
         Not to be saved is what can't be any more, as the image has other pixels now.
         """
-        if save and layer in self._edited and layer in self._masks and not self._closed:
-            self._save_now([self._masks[layer]])
+        if save and layer in self._masks and not self._closed:
+            self._save_now([self._masks[layer]])  # a script's painting may be in any of them
         if (mask := self._masks.pop(layer, None)) is not None:
             for event in _events(layer):
                 event.disconnect(self._on_edit)
@@ -129,20 +129,26 @@ class Keeper(QObject):
         if self._worker is not None:
             self._worker.returned.disconnect(self._on_saved)
             self._worker.errored.disconnect(self._on_error)
-        self._save_now([mask for mask in self._masks.values() if mask.layer in self._edited])
+        self._save_now(list(self._masks.values()))
         self._closed = True
         for layer in list(self._masks):
             self.forget(layer)
 
     def _on_edit(self, event: Any) -> None:
         # An undo just says that the layer is drawn anew, as a move of the slider does.
-        if event.type != "set_data" or event.source in self._edited:
+        if event.type != "set_data":
+            self._masks[event.source].counts = True
             self._note(event.source)
+        elif event.source in self._edited:
+            self._save_soon()
 
     def _note(self, layer: Labels) -> None:
         if self.last_edited is not layer:
             self._edited = [*(other for other in self._edited if other is not layer), layer]
             self.changed.emit()
+        self._save_soon()
+
+    def _save_soon(self) -> None:
         if not self._timer.isActive():
             self._timer.start()
 
@@ -209,17 +215,21 @@ def _saved(
     with failing_loudly(), _SAVING:
         for mask in masks:
             folder = CorrectionFolder(store.corrections_folder(mask.lineage))
-            for index in mask.corrected():
-                before = kept.get((mask.identity, index))
+            before = {k.index: k for k in kept.values() if k.mask is mask}
+            try:
+                corrected = mask.corrected()
+            except UserError as error:
+                problem = problem or error
+                result += before.values()  # their files are still there
+                continue
+            for index in corrected:
                 try:
-                    result.append(_kept_anew(mask, index, lesson, before, folder))
+                    result.append(_kept_anew(mask, index, lesson, before.get(index), folder))
                 except UserError as error:
                     problem = problem or error
-                    if before is not None:  # its file is still there
-                        result.append(before)
-        for there in kept.values():
-            if there.mask in masks and not there.mask.is_corrected(there.index):
-                _remove(there.path)  # undone by the user: the prediction is back
+                    result += [before[index]] if index in before else []
+            for index in before.keys() - set(corrected):
+                _remove(before[index].path)  # undone by the user: the prediction is back
     return _Saved(result, problem)
 
 
@@ -234,9 +244,6 @@ def _kept_anew(
     painted_at = None if repainted or before is None else before.painted_at or None
     correction = mask.correction(index, lesson, painted_at=painted_at)
     path = folder.save(correction)
-    of_image = before is not None and before.path.name[:16] == path.name[:16]
-    if before is not None and of_image and before.path != path:  # of the session before
-        _remove(before.path)
     return Kept(mask, index, path, checksums, correction.source.when)
 
 

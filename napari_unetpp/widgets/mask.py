@@ -15,7 +15,6 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.inference.axes import Index, Planes
 from napari_unetpp.inference.channels import channels_for
 from napari_unetpp.models import Store
-from napari_unetpp.models.header import read_digest
 from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.labels import LabelKind, guess_kind
 from napari_unetpp.widgets.geometry import METADATA_KEY, image_data, is_result, place_like
@@ -75,12 +74,13 @@ class Mask:
         Of the layer; stays with it.
     lineage : str
         The family of models whose corrections these are.
+    counts : bool
+        Whether what is in a layer of the user's own is meant for learning: it was chosen for
+        that, or painted since it is watched.
     checked : set of Index
         Planes that the user marked as right.
-    kind : {"classes", "instances", "scribbles"}, optional
-        What the labels mean, where that is known.
-    limits : dict of Index to (array, array)
-        Of planes that were restored: the labels, and where these were known.
+    restored : dict of Index to Correction
+        Planes that were brought back from the disk, as they were there.
 
     Raises
     ------
@@ -102,11 +102,12 @@ class Mask:
         _check(layer, image, planes)
         spec = store.spec(model)
         self.layer, self.image, self.planes = layer, image, planes
-        self.lineage = spec.lineage(read_digest(store.path(model)))
+        self.lineage = store.lineage(model)
+        self.channel, self.counts = channel, made is not None
         self.checked: set[Index] = set()
-        self.kind: LabelKind | None = None
-        self.limits: dict[Index, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
+        self.restored: dict[Index, Correction] = {}
         self._made, self._classes = made, len(spec.classes)
+        self._guess: LabelKind = "classes"
         # What an earlier dock showed in a layer, nobody knows; what is painted from now on counts.
         foreign = made is None and is_result(layer)
         self._first = np.array(layer.data) if foreign else None
@@ -125,8 +126,21 @@ class Mask:
         self.layer.metadata = {**self.layer.metadata, METADATA_KEY: described}
         self.identity = described[IDENTITY]
 
+    def take_over(self, other: Mask) -> None:
+        """Know what another mask of the same layer and image knows."""
+        self.counts, self.checked, self.restored = other.counts, other.checked, other.restored
+
     def corrected(self) -> list[Index]:
-        """The planes that were edited, found by comparing with the prediction, or checked."""
+        """The planes that were edited, found by comparing with the prediction, or checked.
+
+        Raises
+        ------
+        UserError
+            If the layer has got another shape meanwhile.
+        """
+        _check_shape(self.layer, self.image, self.planes)
+        if self._made is None and self.counts:
+            self._guess = guess_kind(np.asarray(self.layer.data), self._classes)
         return [index for index in self.planes.indices() if self.is_corrected(index)]
 
     def is_corrected(self, index: Index) -> bool:
@@ -145,7 +159,8 @@ class Mask:
 
     def checksums(self, index: Index, lesson: Lesson) -> tuple[int, int]:
         """Other numbers if the labels of a plane are others, or what is said of them is."""
-        said = f"{lesson} {index in self.checked}".encode()
+        kind = self._kind_of(index, lesson)
+        said = f"{lesson} {kind} {index in self.checked}".encode()
         return zlib.crc32(self._labels(index).tobytes()), zlib.crc32(said)
 
     def correction(
@@ -161,22 +176,26 @@ class Mask:
             If the labels or the image can't be learnt from.
         """
         labels = self._labels(index).copy()
+        try:
+            image = np.asarray(self._mix(self.planes.take(image_data(self.image), index)))
+        except OSError as error:  # it is read as it is needed
+            raise UserError(f"{self.image.name} can't be read any more ({error}).") from error
         near = lesson.learn == "around edits" and index not in self.checked
         correction = correct(
-            np.asarray(self._mix(self.planes.take(image_data(self.image), index))),
+            image,
             labels,
-            kind=self.kind or self._kind_of(lesson),
+            kind=self._kind_of(index, lesson),
             trust="margin" if near else "planes",
             margin=lesson.margin,
-            predicted=None if self._made is None else self._plane(self._made.predicted, index),
+            predicted=None if self._made is None else self._predicted(index),
             source=self._source(index, painted_at),
         )
         if self._made is not None and index not in self.checked:
             # Where nothing was computed, as outside the view, an empty mask says nothing.
             correction.known[...] &= self._plane(self._made.filled, index) | correction.wrong
-        if index in self.limits and index not in self.checked:
-            before, known = self.limits[index]
-            correction.known[...] &= known | (labels != before)
+        if index in self.restored and index not in self.checked:
+            before = self.restored[index]
+            correction.known[...] &= before.known | (labels != labels_of(before))
         return correction
 
     def _source(self, index: Index, painted_at: str | None) -> Source:
@@ -184,11 +203,14 @@ class Mask:
             image=self.image.name,
             shape=self.planes.result_shape,
             index=index,
-            layer=self.identity,
+            # A restored plane stays the same file, which versions may have learnt.
+            layer=self.restored[index].source.layer if index in self.restored else self.identity,
         )
         return source if painted_at is None else source.model_copy(update={"when": painted_at})
 
-    def _kind_of(self, lesson: Lesson) -> LabelKind:
+    def _kind_of(self, index: Index, lesson: Lesson) -> LabelKind:
+        if index in self.restored:
+            return kind_of(self.restored[index])
         if self._made is not None and self._made.key != "instances":
             return "classes"
         if self._made is not None:
@@ -197,17 +219,21 @@ class Mask:
             return "scribbles"
         if lesson.labels != "auto":
             return lesson.labels
-        return guess_kind(np.asarray(self.layer.data), self._classes)
+        return self._guess
 
     def _is_edited(self, index: Index) -> bool:
-        labels = self._labels(index)
-        if index in self.limits:
+        if index in self.restored:
             return True
-        if self._made is None:
-            if self._first is not None:
-                return not np.array_equal(labels, self._plane(self._first, index))
-            return bool(labels.any())
-        return not np.array_equal(labels, self._plane(self._made.predicted, index))
+        if self._made is not None:
+            with self._made.lock:
+                return not np.array_equal(self._labels(index), self._predicted(index))
+        if self._first is not None:
+            return not np.array_equal(self._labels(index), self._plane(self._first, index))
+        return self.counts and bool(self._labels(index).any())
+
+    def _predicted(self, index: Index) -> NDArray[Any]:
+        assert self._made is not None
+        return self._plane(self._made.predicted, index)
 
     def _labels(self, index: Index) -> NDArray[Any]:
         """One plane: the layer may be lazy, and large."""
@@ -217,15 +243,26 @@ class Mask:
         return self.planes.result_plane(values, index)
 
 
+def kind_of(correction: Correction) -> LabelKind:
+    """What the labels of a correction meant when they were painted."""
+    if correction.source.trust == "scribbles":
+        return "scribbles"
+    return "classes" if correction.painted is None else "instances"
+
+
+def labels_of(correction: Correction) -> NDArray[Any]:
+    """As they were painted."""
+    if correction.painted is not None:
+        return correction.painted
+    if correction.source.trust == "scribbles":
+        return np.where(correction.known, correction.classes + 1, 0).astype(np.uint8)
+    return correction.classes
+
+
 def _check(layer: Labels, image: Image, planes: Planes) -> None:
     if layer.multiscale:
         raise UserError(f"{layer.name} has several scales: choose a layer with one, to learn from.")
-    shape = tuple(layer.data.shape)
-    if shape != planes.result_shape:
-        raise UserError(
-            f"{layer.name} has shape {shape}, but a mask of {image.name} needs "
-            f"{planes.result_shape}: choose its image or another layer."
-        )
+    _check_shape(layer, image, planes)
     place = place_like(image, planes)
     for what in ("scale", "translate"):
         if not np.allclose(getattr(layer, what), place[what]):
@@ -233,3 +270,12 @@ def _check(layer: Labels, image: Image, planes: Planes) -> None:
                 f"{layer.name} lies elsewhere than {image.name} (its {what} differs): choose its "
                 "image or another layer."
             )
+
+
+def _check_shape(layer: Labels, image: Image, planes: Planes) -> None:
+    shape = tuple(layer.data.shape)
+    if shape != planes.result_shape:
+        raise UserError(
+            f"{layer.name} has shape {shape}, but a mask of {image.name} needs "
+            f"{planes.result_shape}: choose its image or another layer."
+        )

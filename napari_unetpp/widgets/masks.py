@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QObject, QTimer
 
 from napari_unetpp.errors import UserError
@@ -55,15 +55,17 @@ class Masks(QObject):
         self._mask_box, self._keeper = mask_box, keeper
         self._store: Store = segment_panel.model_box.store
         self._is_open = True
-        mask_box.layer_changed.connect(self._on_chosen)
+        mask_box.layer_changed.connect(self._look_later)
+        segment_panel.image_changed.connect(self._look_later)
+        segment_panel.model_box.model_changed.connect(self._look_later)
+        viewer.layers.events.inserted.connect(self._look_later)
         viewer.layers.events.removed.connect(self._on_removed)
-        for layer in viewer.layers:
-            if isinstance(layer, Labels):
-                self._watch_quietly(layer)
+        self._look()
 
     def close(self) -> None:
         """Let go of the viewer."""
         self._is_open = False
+        self._viewer.layers.events.inserted.disconnect(self._look_later)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     def watch_result(self, results: Results, made: ResultLayer) -> None:
@@ -84,8 +86,31 @@ class Masks(QObject):
                 )
             )
 
+    def choose(self, results: Results) -> None:
+        """Suggest the deepest head on screen, unless a mask is chosen that the user painted."""
+        chosen = self._mask_box.layer
+        if chosen is not None and chosen.visible and chosen is self._keeper.last_edited:
+            return
+        shown = [key for key in results.head_keys if results.visible.get(key)]
+        if shown and results.layers[shown[-1]].layer in self._viewer.layers:
+            self._mask_box.layer = results.layers[shown[-1]].layer
+
+    def remove_outdated(self, results: Results, used: Collection[Layer]) -> None:
+        """Take masks of older versions out of the viewer, but for what the user painted.
+
+        Each fine-tuning makes new layers; without this, memory and the list of layers would grow
+        with each.
+        """
+        current = {made.layer for made in results.layers.values()}
+        for layer in list(self._viewer.layers):
+            mask = self._keeper.mask_of(layer) if isinstance(layer, Labels) else None
+            if mask is None or not mask.is_made or mask.image is not results.image:
+                continue
+            if layer not in current and layer not in used and not mask.corrected():
+                self._viewer.layers.remove(layer)
+
     def chosen(self) -> Mask | None:
-        """The chosen mask, watched from now on also if it isn't one of the dock's own.
+        """The chosen mask; if it is a layer of the user's own, all that is in it counts now.
 
         Raises
         ------
@@ -93,7 +118,11 @@ class Masks(QObject):
             If the layer can't be a mask of the chosen image.
         """
         layer = self._mask_box.layer
-        return self._watch(layer) if isinstance(layer, Labels) else None
+        if not isinstance(layer, Labels):
+            return None
+        mask = self._watch(layer, channel_too=True)
+        mask.counts = True
+        return mask
 
     def on_screen(self) -> list[Labels]:
         """The visible masks of the chosen image."""
@@ -112,6 +141,8 @@ class Masks(QObject):
         mask = self.chosen()
         if mask is None:
             raise UserError("There is no mask to mark as checked: segment the image first.")
+        if not mask.layer.visible:
+            raise UserError(f"{mask.layer.name} is hidden: show it, or choose another mask.")
         index = index_on_screen(mask.image, self._viewer.dims, mask.planes)
         plane = _plane_text(mask, index)
         if not mask.is_complete(index):
@@ -120,21 +151,31 @@ class Masks(QObject):
         told = "right as it is" if index in mask.checked else "not checked"
         return f"{plane} is marked as {told}."
 
-    def _watch(self, layer: Labels) -> Mask:
+    def _watch(self, layer: Labels, *, channel_too: bool = False) -> Mask:
         there = self._keeper.mask_of(layer)
         image = self._segment_panel.image
-        if there is not None and (there.is_made or image is None or there.image is image):
+        if there is not None and (there.is_made or image is None):
             return there
+        if there is not None and there.image is not image and there.counts:
+            return there  # it was painted over that one
         request = self._segment_panel.request()
+        channel = channel_on_screen(request.image, self._viewer.dims, request.planes)
+        if there is not None and there.image is image:
+            same = there.planes == request.planes
+            same = same and there.lineage == self._store.lineage(request.model)
+            if same and (there.channel == channel or not channel_too):
+                return there
         mask = Mask(
             layer,
             request.image,
             request.planes,
             store=self._store,
             model=request.model,
-            channel=channel_on_screen(request.image, self._viewer.dims, request.planes),
+            channel=channel,
         )
-        self._keeper.forget(layer)  # it was taken for the mask of another image
+        if there is not None and there.image is image:
+            mask.take_over(there)
+        self._keeper.forget(layer)
         self._keep(mask)
         return mask
 
@@ -142,15 +183,15 @@ class Masks(QObject):
         self._keeper.watch(mask)
         mask.image.events.data.connect(self._on_pixels)  # once, and without holding on to this
 
-    def _watch_quietly(self, layer: Labels) -> None:
-        if self._is_open and layer in self._viewer.layers and self._keeper.mask_of(layer) is None:
-            with suppress(UserError):  # it is told when the layer is used
-                self._watch(layer)
+    def _look_later(self, *_: object) -> None:
+        QTimer.singleShot(0, self._look)  # one of the dock's own is about to be watched as such
 
-    def _on_chosen(self, layer: Any) -> None:
-        """Keep what is painted in a layer of the user's own from when it is chosen."""
-        if layer is not None:  # later: one of the dock's own is about to be watched as such
-            QTimer.singleShot(0, partial(self._watch_quietly, layer))
+    def _look(self) -> None:
+        """Keep what is painted from now on in layers of the user's own, over the chosen image."""
+        for layer in self._viewer.layers if self._is_open else ():
+            if isinstance(layer, Labels):
+                with suppress(UserError):  # it is told when the layer is used
+                    self._watch(layer)
 
     def _on_pixels(self, event: Any) -> None:
         """Masks were painted over the pixels that the image had; these are on the disk."""
@@ -167,8 +208,8 @@ class Masks(QObject):
 
 def _plane_text(mask: Mask, index: Index) -> str:
     if not index:
-        return str(mask.image.name)
+        return str(mask.layer.name)
     place = ", ".join(
         f"{axis} {position}" for axis, position in zip(mask.planes.outer_axes, index, strict=True)
     )
-    return f"{mask.image.name} at {place}"
+    return f"{mask.layer.name} at {place}"

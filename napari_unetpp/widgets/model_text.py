@@ -6,7 +6,6 @@ from html import escape
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import ModelSpec, Store
-from napari_unetpp.models.header import read_digest
 from napari_unetpp.models.spec import FINE_TUNED, HistoryEntry
 
 
@@ -33,12 +32,12 @@ def history_text(store: Store, name: str) -> str:
     UserError
         If there is no such model, or its file is damaged.
     """
-    family = store.spec(name).lineage(read_digest(store.path(name)))
+    family = store.lineage(name)
     lines = [f"The family of <b>{escape(name)}</b>:"]
     for other in store.names():
         try:
             spec = store.spec(other)
-            related = spec.lineage(read_digest(store.path(other))) == family
+            related = store.lineage(other) == family
         except UserError:
             continue  # a damaged file says nothing
         if related:

@@ -17,7 +17,6 @@ from qtpy.QtCore import QObject, Signal
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.channels import channels_for
 from napari_unetpp.models import Store
-from napari_unetpp.models.header import read_digest
 from napari_unetpp.training.corrections import (
     Correction,
     CorrectionFolder,
@@ -27,7 +26,7 @@ from napari_unetpp.training.corrections import (
 )
 from napari_unetpp.widgets.geometry import channel_on_screen, image_data, place_like
 from napari_unetpp.widgets.keeper import Keeper
-from napari_unetpp.widgets.mask import Mask
+from napari_unetpp.widgets.mask import Mask, labels_of
 from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:
@@ -128,12 +127,8 @@ class Recovery(QObject):
             model=request.model,
             channel=channel,
         )
-        for correction in restored.values():
-            mask.limits[correction.source.index] = _labels(correction), correction.known
-            if correction.source.trust == "scribbles":
-                mask.kind = "scribbles"
-            elif correction.painted is not None:
-                mask.kind = "instances"
+        mask.restored = {c.source.index: c for c in restored.values()}
+        mask.counts = True
         self._keeper.adopt(mask, {c.source.index: path for path, c in restored.items()})
         self.ended.emit()
 
@@ -145,7 +140,9 @@ class Recovery(QObject):
         self.ended.emit()
 
     def _found(self, request: Request) -> dict[Path, Source]:
-        folder = CorrectionFolder(self._store.corrections_folder(self._lineage(request)))
+        folder = CorrectionFolder(
+            self._store.corrections_folder(self._store.lineage(request.model))
+        )
         shown = {kept.path for kept in self._keeper.kept.values()}
         of_image = {
             path: source
@@ -154,10 +151,6 @@ class Recovery(QObject):
         }
         newest = {of_image[p].index: p for p in sorted(of_image, key=lambda p: of_image[p].when)}
         return {path: of_image[path] for path in newest.values() if path not in shown}
-
-    def _lineage(self, request: Request) -> str:
-        path = self._store.path(request.model)
-        return self._store.spec(request.model).lineage(read_digest(path))
 
 
 def _read(
@@ -178,7 +171,7 @@ def _read(
             index = correction.source.index
             plane = np.asarray(mix(request.planes.take(image_data(request.image), index)))
             if digest_of(plane) == correction.plane:
-                request.planes.result_plane(labels, index)[...] = _labels(correction)
+                request.planes.result_plane(labels, index)[...] = labels_of(correction)
                 restored[path] = correction
     if not restored:
         raise UserError(
@@ -186,12 +179,3 @@ def _read(
             "that one to restore them."
         )
     return labels, restored
-
-
-def _labels(correction: Correction) -> NDArray[Any]:
-    """As they were painted."""
-    if correction.painted is not None:
-        return correction.painted
-    if correction.source.trust == "scribbles":
-        return np.where(correction.known, correction.classes + 1, 0).astype(np.uint8)
-    return correction.classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -73,6 +74,7 @@ class ResultLayer:
         metadata: dict[str, Any],
     ) -> None:
         self.key = key
+        self.lock = threading.Lock()  # another thread compares the layer with the prediction
         self.painted = False
         self.stale = False  # what is on screen was filled since napari last drew it
         self.drawn = 0.0  # when that was, as time.perf_counter() counts
@@ -115,9 +117,10 @@ class ResultLayer:
         if self.painted or not self._as_written(block):
             self.painted = True
             return False
-        self.layer.data[block] = values
-        self.predicted[block] = values
-        self.filled[block] = computed
+        with self.lock:
+            self.layer.data[block] = values
+            self.predicted[block] = values
+            self.filled[block] = computed
         return True
 
     def check_painted(self) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from napari.layers import Labels, Layer
+from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import show_error
 
+from napari_unetpp.errors import UserError
 from napari_unetpp.models import Store
 from napari_unetpp.training.messages import Result
 from napari_unetpp.widgets.finetune_panel import FinetunePanel
@@ -16,7 +17,7 @@ from napari_unetpp.widgets.results import Results
 
 
 class Versions:
-    """Shows what came of the last fine-tuning, and goes back and forth; both stay in the store.
+    """Shows what came of the last fine-tuning, and goes back and forth; all stay in the store.
 
     Parameters
     ----------
@@ -26,66 +27,101 @@ class Versions:
         Where the model is chosen.
     panel : FinetunePanel
         Shows figures and buttons.
+    waits : callable
+        Says whether there is a version that isn't better and may be kept all the same.
     """
 
-    def __init__(self, store: Store, model_box: ModelBox, panel: FinetunePanel) -> None:
+    def __init__(
+        self, store: Store, model_box: ModelBox, panel: FinetunePanel, waits: Callable[[], bool]
+    ) -> None:
         self.flip = Flip()
         self._store, self._model_box, self._panel = store, model_box, panel
+        self._waits = waits
         self._result: Result | None = None
-        self._pair: tuple[str, str] | None = None  # the parent and its new version
+        self._image: Image | None = None  # whose masks are flipped
+        self._newest = ""
+        self._undone: list[str] = []  # the one undone last comes last
 
     def begin(self) -> None:
-        """A fine-tuning begins: the buttons are about the one before."""
-        self._result = None
-        self._panel.show_choices(keep=False, undo="", flip=False)
+        """A fine-tuning begins: the buttons are about the ones before."""
+        self._panel.show_choices(keep=False, undo="", redo="", flip=False)
 
     def decided(self, result: Result, model: str) -> None:
         """Show what came of fine-tuning `model`."""
         self._result = result
         better = result.verdict.outcome == "better"
         self._panel.show_result(result, "" if better else f"Not kept; {model} is used as before.")
-        self._panel.show_choices(keep=not better, undo="", flip=False)
         self._panel.say(f"Done · {result.seconds:.0f} s · {result.steps} steps")
+        self.show_choices()
 
-    def kept(self, parent: str, version: str, masks: Iterable[Labels]) -> None:
-        """Use the new version; `masks` are those of its parent that are on screen."""
-        self._pair = parent, version
+    def kept(self, version: str, image: Image | None, masks: Iterable[Labels]) -> None:
+        """Use the new version; `masks` are those of the image on screen, by its parent."""
+        self._newest, self._image, self._undone = version, image, []
         if self._result is not None:
             self._panel.show_result(self._result, f"Kept as {version}, which is used now.")
         self.flip = Flip(before=masks)
         self._model_box.refresh(version)
-        self._show_choices()
+        self.show_choices()
 
-    def toggle_undo(self) -> None:
-        """Back to the version before, or forth again."""
-        if self._pair is None:
-            return
-        parent, version = self._pair
-        back = self._model_box.name == version
-        target, other = (parent, version) if back else (version, parent)
-        if target not in self._store.names():
-            show_error(f"The model {target} was removed, so it can't be chosen: choose another.")
-            return
-        self._model_box.refresh(target)
-        self.flip.show("before" if back else "after")
-        if self._result is not None:
-            self._panel.show_result(self._result, f"{target} is used now; {other} is kept, too.")
-        self._show_choices()
+    def undo(self) -> None:
+        """Back to the version before; both stay in the store."""
+        version, parent = self._model_box.name, self._parent()
+        if parent and self._choose(parent, version):
+            self._undone.append(version)
+            if version == self._newest:
+                self.flip.show("before")
+            self.show_choices()
+
+    def redo(self) -> None:
+        """Forth again."""
+        if version := self._next():
+            self._undone.pop()
+            if self._choose(version, self._model_box.name) and version == self._newest:
+                self.flip.show("after")
+            self.show_choices()
 
     def segmented(self, results: Results | None) -> None:
         """A run ended: these are the new masks."""
-        if results is None or self._pair is None:
+        if results is None or results.image is not self._image:
             return
-        if results.provenance["model"] == self._pair[1]:
+        if results.provenance["model"] == self._newest:
             self.flip.after = [m.layer for m in results.layers.values() if m.layer.visible]
             self.flip.show("after")
-        self._show_choices()
+        self.show_choices()
 
     def forget(self, layer: Layer) -> None:
         """A layer is gone."""
         self.flip.forget(layer)
 
-    def _show_choices(self) -> None:
-        if self._pair is not None:
-            undo = "Undo" if self._model_box.name == self._pair[1] else "Redo"
-            self._panel.show_choices(keep=False, undo=undo, flip=self.flip.ready)
+    def show_choices(self) -> None:
+        """Offer what can be done now."""
+        self._panel.show_choices(
+            keep=self._waits(),
+            undo=self._parent(),
+            redo=self._next(),
+            flip=self.flip.ready,
+        )
+
+    def _parent(self) -> str:
+        """What the chosen model was fine-tuned from; empty if nothing, or if that is gone."""
+        try:
+            parent = self._model_box.spec().parent_name or ""
+        except UserError:
+            return ""
+        return parent if parent in self._store.names() else ""
+
+    def _next(self) -> str:
+        """What was undone last, if that was made from the chosen model."""
+        version = self._undone[-1] if self._undone else ""
+        if version not in self._store.names():
+            return ""
+        return version if self._store.spec(version).parent_name == self._model_box.name else ""
+
+    def _choose(self, name: str, other: str) -> bool:
+        if name not in self._store.names():
+            show_error(f"The model {name} was removed, so it can't be chosen: choose another.")
+            return False
+        self._model_box.refresh(name)
+        if self._result is not None:
+            self._panel.show_result(self._result, f"{name} is used now; {other} is kept, too.")
+        return True
