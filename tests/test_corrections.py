@@ -290,7 +290,7 @@ def test_the_same_pixels_are_the_same_plane(image):
 def test_a_folder_that_is_not_there_is_empty(folder):
     assert folder.load() == ([], [])
     assert folder.sources() == {}
-    assert folder.replayed({"any"}, [corrected(square())]) == []
+    assert folder.replayed({"any": ""}, [corrected(square())]) == []
 
 
 def test_a_later_stroke_replaces_an_earlier_one(folder):
@@ -320,19 +320,28 @@ def test_what_a_version_learnt_is_replayed_but_for_planes_corrected_anew(folder)
     folder.save(its)
     again = corrected(square(2), source=Source(image="renamed", layer="another"))
     folder.save(again)
-    learnt = {mine.file_name, its.file_name}
+    learnt = {one.file_name: one.content for one in (mine, its)}
     (earlier,) = folder.replayed(learnt, [again])
     assert_same(earlier, its)
     assert len(folder.replayed(learnt, [])) == 2
-    assert folder.replayed({again.file_name}, [again]) == []
-    assert folder.replayed([], []) == []
+    assert folder.replayed({again.file_name: again.content}, [again]) == []
+    assert folder.replayed({}, []) == []
+
+
+def test_what_was_painted_after_it_was_learnt_is_not_replayed(folder):
+    learnt, later = corrected(square(1)), corrected(square(2))
+    assert learnt.file_name == later.file_name
+    assert learnt.content != later.content
+    folder.save(later)
+    assert folder.replayed({learnt.file_name: learnt.content}, []) == []
+    assert len(folder.replayed({later.file_name: later.content}, [])) == 1
 
 
 def test_of_many_some_are_replayed_always_the_same(folder, monkeypatch):
     many = [corrected(square(), image=IMAGE + n) for n in range(12)]
     for one in many:
         folder.save(one)
-    learnt = [one.file_name for one in many]
+    learnt = {one.file_name: one.content for one in many}
     assert len(folder.replayed(learnt, [])) == 12
     monkeypatch.setattr(corrections, "REPLAYED_PIXELS", 4 * square().size)
     some = {one.file_name for one in folder.replayed(learnt, [])}
@@ -386,7 +395,7 @@ def test_a_file_that_is_none_is_left_out_with_a_sentence(folder, spoil):
     assert_same(loaded, good)
     assert problem.startswith("The correction bad.safetensors is left out")
     assert "\n" not in problem
-    assert len(folder.replayed([good.file_name], [])) == 1
+    assert len(folder.replayed({good.file_name: good.content}, [])) == 1
     with pytest.raises(UserError, match=r"bad\.safetensors is left out"):
         read_correction(bad)
 

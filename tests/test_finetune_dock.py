@@ -740,6 +740,17 @@ def test_another_version_is_kept_just_when_the_user_says_so(
     assert not list(tiny_store.folder.glob(".*"))
 
 
+def test_what_a_crash_left_long_ago_is_cleared_away(dock, open_dock, viewer, tiny_store):
+    old, new = (tiny_store.folder / f".candidate-{name}.safetensors" for name in ("old", "new"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    viewer.window.remove_dock_widget(dock)
+    open_dock()
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_what_waits_to_be_kept_goes_on_waiting(qtbot, dock, segmented, child, errors):
     child.end("not better")
     stroke(segmented(), 10, 12)

@@ -70,6 +70,8 @@ class HistoryEntry(Frozen):
         The name that it had.
     corrections : tuple of str
         Names of the files of the corrections that it learnt from (see `CorrectionFolder`).
+    contents : tuple of str
+        What was in each of them, as `Correction.content` says: they may be painted on later.
     settings, scores, software : dict
         What it was done with, what was measured, and the versions used.
     """
@@ -79,6 +81,7 @@ class HistoryEntry(Frozen):
     parent: str | None = None
     parent_name: str | None = None
     corrections: tuple[str, ...] = ()
+    contents: tuple[str, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
     software: dict[str, str] = Field(default_factory=dict)
@@ -130,9 +133,13 @@ class ModelSpec(Frozen):
         return self.history[-1].parent_name if self.history else None
 
     @property
-    def corrections(self) -> frozenset[str]:
-        """Names of the files of all corrections that this model and its ancestors learnt."""
-        return frozenset(name for entry in self.history for name in entry.corrections)
+    def corrections(self) -> dict[str, str]:
+        """Names of the files of all corrections that it and its ancestors learnt, with contents."""
+        return {
+            name: content
+            for entry in self.history
+            for name, content in zip(entry.corrections, entry.contents, strict=False)
+        }
 
     def lineage(self, digest: str) -> str:
         """Which family a model is of: the SHA-256 of its first ancestor, or its own `digest`."""

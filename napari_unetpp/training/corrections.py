@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -93,6 +93,11 @@ class Correction:
     def plane(self) -> str:
         """SHA-256 of the plane's pixels: the same plane is the same under any name."""
         return digest_of(self.image)
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of what is known of the plane."""
+        return digest_of(np.where(self.known, self.classes.astype(np.int16), -1))
 
     @property
     def file_name(self) -> str:
@@ -220,15 +225,16 @@ class CorrectionFolder:
         return newest(corrections), problems
 
     def replayed(
-        self, learnt: Collection[str], corrections: Iterable[Correction]
+        self, learnt: Mapping[str, str], corrections: Iterable[Correction]
     ) -> list[Correction]:
         """What to learn again with new `corrections`, so that it isn't forgotten.
 
         Parameters
         ----------
-        learnt : collection of str
-            File names of what the model has learnt, `ModelSpec.corrections`. What no version
-            learnt, as the gate refused it, is not learnt by the way either.
+        learnt : mapping of str to str
+            What the model has learnt, `ModelSpec.corrections`. What no version learnt, as the
+            gate refused it, is not learnt by the way either, also not in a file that was learnt
+            before it was painted on.
         corrections : iterable of Correction
             New ones; they take the place of earlier ones of the same planes.
 
@@ -245,8 +251,10 @@ class CorrectionFolder:
         chosen: list[Correction] = []
         for n in np.random.default_rng(0).permutation(len(paths)):
             with suppress(UserError):  # half written
-                chosen.append(read_correction(paths[n]))
-            if sum(correction.classes.size for correction in chosen) >= REPLAYED_PIXELS:
+                correction = read_correction(paths[n])
+                if correction.content == learnt[paths[n].name]:
+                    chosen.append(correction)
+            if sum(c.classes.size for c in chosen) >= REPLAYED_PIXELS:
                 break
         return chosen
 

@@ -216,6 +216,7 @@ class _Finetuning:
             parent=self.model.digest,
             parent_name=self.model.spec.name,
             corrections=tuple(c.file_name for c in self.corrections),
+            contents=tuple(c.content for c in self.corrections),
             settings=self._settings(steps),
             scores={"heads": heads, "before": before, "after": after, "verdict": verdict.sentence},
             software=software(),

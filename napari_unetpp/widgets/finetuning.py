@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,9 @@ from napari_unetpp.widgets.keeper import Keeper, Kept
 from napari_unetpp.widgets.mask import Lesson
 from napari_unetpp.widgets.threads import failing_loudly
 from napari_unetpp.widgets.trainer import Trainer
+
+FORGOTTEN = 24 * 3600
+"""Seconds after which nobody waits for a candidate any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,7 @@ class Finetuning(QObject):
         self._store, self._keeper = store, keeper
         self._unfinished: set[Path] = set()  # survives this object, unlike `candidate`
         self.destroyed.connect(partial(_delete, self._unfinished))  # with the whole window
+        _delete(set(_forgotten(store.folder)))
         keeper.gathered.connect(self._on_gathered)
         keeper.failed.connect(self._on_not_saved)
         self.trainer.refused.connect(self.refused)
@@ -208,6 +214,14 @@ class Finetuning(QObject):
 
 class ChildFailed(Exception):
     """A bug in the fine-tuning process; its traceback is the message."""
+
+
+def _forgotten(folder: Path) -> Iterator[Path]:
+    """Candidates that a napari which crashed has left, more than a day ago."""
+    for path in folder.glob(f".candidate-*{SUFFIX}"):
+        with suppress(OSError):  # another napari was faster
+            if time.time() - path.stat().st_mtime > FORGOTTEN:
+                yield path
 
 
 def _delete(paths: set[Path], *_: object) -> None:
