@@ -691,7 +691,7 @@ def test_masks_of_older_versions_that_nobody_painted_go(qtbot, viewer, dock, seg
     for version in ("tiny+1", "tiny+2"):
         press(qtbot, dock)
         wait_for_version(qtbot, dock, version)
-    assert unpainted not in viewer.layers
+    qtbot.waitUntil(lambda: unpainted not in viewer.layers, timeout=10_000)
     assert painted in viewer.layers
     assert mine in viewer.layers
 

@@ -104,11 +104,12 @@ class FinetunePart(QObject):
 
     def segmented(self, results: Results | None) -> None:
         """A run ended: these are the new masks."""
-        self.versions.segmented(results)
-        if results is not None:
+        if results is None:
+            return
+        if self.versions.segmented(results):
             flip = self.versions.flip
             self.masks.remove_outdated(results, (*flip.before, *flip.after))
-            self.masks.choose(results)
+        self.masks.choose(results)
 
     def close(self) -> None:
         """End what is on; what is painted is saved."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Layer
+from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer
 
 from napari_unetpp.errors import UserError
@@ -17,6 +18,7 @@ from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.result_layer import ResultLayer
 from napari_unetpp.widgets.results import Results
+from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -99,15 +101,29 @@ class Masks(QObject):
         """Take masks of older versions out of the viewer, but for what the user painted.
 
         Each fine-tuning makes new layers; without this, memory and the list of layers would grow
-        with each.
+        with each. Masks of other families are not touched.
         """
         current = {made.layer for made in results.layers.values()}
-        for layer in list(self._viewer.layers):
-            mask = self._keeper.mask_of(layer) if isinstance(layer, Labels) else None
-            if mask is None or not mask.is_made or mask.image is not results.image:
-                continue
-            if layer not in current and layer not in used and not mask.corrected():
-                self._viewer.layers.remove(layer)
+        masks = [m for m in map(self._keeper.mask_of, self._viewer.layers) if m is not None]
+        lineages = {mask.lineage for mask in masks if mask.layer in current}
+        outdated = [
+            mask
+            for mask in masks
+            if mask.is_made
+            and mask.image is results.image
+            and mask.lineage in lineages
+            and mask.layer not in (*current, *used)
+        ]
+        if outdated:
+            worker = create_worker(_unpainted, outdated, _start_thread=False)
+            worker.returned.connect(self._remove)
+            worker.start()
+
+    def _remove(self, masks: Sequence[Mask]) -> None:
+        for mask in masks if self._is_open else ():
+            if mask.layer in self._viewer.layers and mask.layer is not self._keeper.last_edited:
+                self._keeper.forget(mask.layer, save=False)  # there is nothing to save
+                self._viewer.layers.remove(mask.layer)
 
     def chosen(self) -> Mask | None:
         """The chosen mask; if it is a layer of the user's own, all that is in it counts now.
@@ -204,6 +220,12 @@ class Masks(QObject):
     def _on_removed(self, event: Any) -> None:
         if isinstance(event.value, Labels):
             self._keeper.forget(event.value)
+
+
+def _unpainted(masks: Sequence[Mask]) -> list[Mask]:
+    """Those in which nothing was changed or checked; large ones take a while to compare."""
+    with failing_loudly():
+        return [mask for mask in masks if not mask.corrected()]
 
 
 def _plane_text(mask: Mask, index: Index) -> str:

@@ -80,14 +80,14 @@ class Versions:
                 self.flip.show("after")
             self.show_choices()
 
-    def segmented(self, results: Results | None) -> None:
-        """A run ended: these are the new masks."""
-        if results is None or results.image is not self._image:
-            return
-        if results.provenance["model"] == self._newest:
+    def segmented(self, results: Results) -> bool:
+        """A run ended: these are the new masks; gives whether they are the newest version's."""
+        newest = results.image is self._image and results.provenance["model"] == self._newest
+        if newest:
             self.flip.after = [m.layer for m in results.layers.values() if m.layer.visible]
             self.flip.show("after")
-        self.show_choices()
+            self.show_choices()
+        return newest
 
     def forget(self, layer: Layer) -> None:
         """A layer is gone."""
