@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -310,6 +310,16 @@ def _native(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _read_source(path: Path) -> Source:
+    try:
+        found = path.stat()
+        return _source_at(path, found.st_mtime_ns, found.st_ino)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+@lru_cache(maxsize=4096)
+def _source_at(path: Path, modified: int, inode: int) -> Source:
+    """What a file said then: the window asks often, and there may be hundreds of files."""
     try:
         with safe_open(path, framework="np") as file:
             return Source.model_validate_json((file.metadata() or {})[KEY])
