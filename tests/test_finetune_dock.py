@@ -1259,6 +1259,31 @@ def test_what_was_known_stays_all_that_is_known(qtbot, viewer, dock, tiny_store,
     np.testing.assert_array_equal(correction.known, near.known | painted)
 
 
+def test_restored_planes_mean_what_they_meant(qtbot, viewer, dock, tiny_store, tiny_model, saved):
+    """Scribbles in one plane, classes in another, more of them than the model has."""
+    image = np.random.default_rng(0).integers(0, 4000, (2, *SHAPE), np.uint16)
+    folder = CorrectionFolder(tiny_store.corrections_folder(tiny_model.digest))
+    for z, kind in enumerate(("scribbles", "classes")):
+        labels = 3 * own_mask()
+        source = Source(image="cells", shape=image.shape, index=(z,), layer="of before")
+        folder.save(correct(image[z][None], labels, kind=kind, source=source))
+    before = saved()
+    viewer.add_image(image, name="cells")
+    restore(qtbot, dock)
+    layer = viewer.layers["cells · corrected"]
+    for z in (0, 1):
+        layer.brush_size = 3
+        layer.paint((z, 40, 50), 2)
+    qtbot.waitUntil(lambda: all(c.classes[40, 50] > 0 for c in saved()), timeout=10_000)
+    after = saved()
+    assert [c.file_name for c in after] == [c.file_name for c in before]
+    scribbled, classes = after
+    assert scribbled.known.sum() == own_mask().sum() + (layer.data[0] == 2).sum()
+    assert (scribbled.classes.max(), scribbled.classes[40, 50]) == (2, 1)
+    assert classes.known.all()
+    assert (classes.classes.max(), classes.classes[40, 50]) == (3, 2)
+
+
 def test_layers_of_a_dock_before_are_no_masks_of_ones_own(
     qtbot, viewer, dock, open_dock, segmented, child, errors
 ):

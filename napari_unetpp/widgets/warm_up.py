@@ -18,7 +18,8 @@ SLOW = (
 
 def warm_up(model: Path) -> None:
     """Begin to import what a run needs, and to load the model, in a thread of its own."""
-    threading.Thread(target=_load, args=(model,), daemon=True).start()
+    # No daemon: one that is in the middle of an import when Python ends makes it abort.
+    threading.Thread(target=_load, args=(model,)).start()
 
 
 def _load(model: Path) -> None:
