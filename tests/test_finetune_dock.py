@@ -535,6 +535,17 @@ def test_the_deepest_head_is_what_is_marked_as_checked(qtbot, viewer, dock, segm
     np.testing.assert_array_equal(saved()[0].classes, layer.data[1])
 
 
+def test_a_layer_of_ones_own_stays_chosen(qtbot, viewer, dock, segmented):
+    segmented()
+    mine = viewer.add_labels(own_mask(), name="mine")
+    box = dock.finetune_part.panel.mask_box
+    box.layer = mine
+    dock.segment_panel.tile_box.setValue(512)  # new layers
+    dock.segment_panel.button.click()
+    settle(qtbot, dock)
+    assert box.layer is mine
+
+
 def test_a_hidden_mask_can_not_be_marked(dock, segmented, errors):
     segmented().visible = False
     dock.finetune_part.mark_checked()

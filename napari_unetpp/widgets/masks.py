@@ -89,8 +89,11 @@ class Masks(QObject):
             )
 
     def choose(self, results: Results) -> None:
-        """Suggest the deepest head on screen, unless a mask is chosen that the user painted."""
+        """Suggest the deepest head on screen, unless the user painted or chose another mask."""
         chosen = self._mask_box.layer
+        mask = self._keeper.mask_of(chosen) if isinstance(chosen, Labels) else None
+        if chosen is not None and (mask is None or not mask.is_made):
+            return  # one of their own
         if chosen is not None and chosen.visible and chosen is self._keeper.last_edited:
             return
         shown = [key for key in results.head_keys if results.visible.get(key)]
@@ -224,8 +227,12 @@ class Masks(QObject):
 
 def _unpainted(masks: Sequence[Mask]) -> list[Mask]:
     """Those in which nothing was changed or checked; large ones take a while to compare."""
+    found = []
     with failing_loudly():
-        return [mask for mask in masks if not mask.corrected()]
+        for mask in masks:
+            with suppress(UserError):  # it got another shape: somebody has it in hand
+                found += [] if mask.corrected() else [mask]
+    return found
 
 
 def _plane_text(mask: Mask, index: Index) -> str:
