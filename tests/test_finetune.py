@@ -422,6 +422,24 @@ def test_what_was_better_before_memory_ran_out_is_kept(tiny_model, output, monke
     assert read_model(output).spec.history[-1].settings["trained_steps"] == first[-1].step
 
 
+def test_before_is_what_the_old_version_finds(tiny_model, output, monkeypatch):
+    """Though the new one takes the background for a bright one."""
+    from napari_unetpp.training import finetune as module
+
+    def first(name):
+        return run(tiny_model, [correction(0)], output.with_name(name), options(1))[0].scores
+
+    usual = first("usual.safetensors")
+
+    def turned(normalisation, corrections):
+        return normalisation.model_copy(update={"background": "bright"})
+
+    monkeypatch.setattr(module, "settled", turned)
+    assert first("turned.safetensors") == usual
+    spec = read_model(output.with_name("turned.safetensors")).spec
+    assert spec.normalisation.background == "bright"
+
+
 def test_another_error_is_a_bug(tiny_model, output, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("shapes cannot be multiplied")

@@ -250,6 +250,12 @@ def test_a_doubtful_background_is_settled_by_the_majority(dark):
     assert found == SPEC.normalisation.model_copy(update={"background": found.background})
 
 
+def test_one_that_is_clearly_otherwise_leaves_all_as_they_are():
+    """As fluorescence learnt before, when electron micrographs are learnt now."""
+    planes = [edged(False, 0.45, n) for n in range(4)] + [edged(True, 0.1, 4)]
+    assert settled(SPEC.normalisation, planes) == SPEC.normalisation
+
+
 def test_a_clear_background_is_left_to_each_plane():
     planes = [edged(True, 0.1, n) for n in range(3)]
     assert settled(SPEC.normalisation, planes) == SPEC.normalisation

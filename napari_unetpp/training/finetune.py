@@ -39,7 +39,14 @@ from napari_unetpp.training.options import FinetuneOptions, patch_for
 from napari_unetpp.training.places import Strips
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
-from napari_unetpp.training.study import check_corrections, cut_out, lessons_of, settled, to_score
+from napari_unetpp.training.study import (
+    Lesson,
+    check_corrections,
+    cut_out,
+    lessons_of,
+    settled,
+    to_score,
+)
 from napari_unetpp.training.validate import Scores, validate
 
 SAVE_EVERY = 10.0
@@ -115,7 +122,8 @@ class _Finetuning:
         device: Device,
     ) -> None:
         self.started = time.monotonic()
-        self.model, self.corrections, self.output = model, corrections, output
+        self.model, self.output = model, output
+        self.corrections, self.earlier = corrections, earlier
         self.options, self.fit_options, self.device = options, options.fit, device
         self.notice = ""
         torch.manual_seed(options.fit.seed)
@@ -124,22 +132,41 @@ class _Finetuning:
         self.spec, self.network = _start(model, classes, options, device)
         normalisation = settled(self.spec.normalisation, (*corrections, *earlier))
         self.spec = self.spec.model_copy(update={"normalisation": normalisation})
-        kinds = [HELD_OUT] * len(corrections) + [EARLIER] * len(earlier)
-        lessons, self.strips = lessons_of(
-            (*corrections, *earlier),
-            self.spec,
-            kinds,
-            _strips_of(model.spec),
-            new=[kind == HELD_OUT for kind in kinds],
-        )
+        lessons = self._lessons(self.spec)
         self.lessons, self.replayed = lessons[: len(corrections)], lessons[len(corrections) :]
-        self.held_out = [
-            piece
-            for part in (self.lessons, self.replayed)
-            for piece in to_score([p for lesson in part for p in lesson.held_out], options.fit.seed)
-        ]
+        self.held_out = self._scored(lessons)
         self.before: Scores | None = None
         self.best: Scores | None = None
+
+    def _lessons(self, spec: ModelSpec) -> list[Lesson]:
+        """From all corrections, the new ones first, as a model with this spec sees them."""
+        kinds = [HELD_OUT] * len(self.corrections) + [EARLIER] * len(self.earlier)
+        lessons, self.strips = lessons_of(
+            (*self.corrections, *self.earlier),
+            spec,
+            kinds,
+            _strips_of(self.model.spec),
+            new=[kind == HELD_OUT for kind in kinds],
+        )
+        return lessons
+
+    def _scored(self, lessons: Sequence[Lesson]) -> list[Sample]:
+        count = len(self.corrections)
+        return [
+            piece
+            for part in (lessons[:count], lessons[count:])
+            for piece in to_score(
+                [piece for lesson in part for piece in lesson.held_out], self.options.fit.seed
+            )
+        ]
+
+    def _scored_before(self) -> list[Sample]:
+        """The same places as the old version sees them, which may take a background otherwise."""
+        normalisation = self.model.spec.normalisation
+        if normalisation == self.spec.normalisation:
+            return self.held_out
+        spec = self.spec.model_copy(update={"normalisation": normalisation})
+        return self._scored(self._lessons(spec))
 
     def events(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
         while True:
@@ -153,7 +180,8 @@ class _Finetuning:
 
     def _attempt(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
         if self.before is None:
-            self.before = self._validated(_widened(self.model.network, self.spec), self.held_out)
+            network = _widened(self.model.network, self.spec)
+            self.before = self._validated(network, self._scored_before())
             yield self._event(0, 0.0, scores=None if self.before is None else _kinds(self.before))
         # A network that is less deep sees less far around.
         context = halo(self.spec.depth)

@@ -75,17 +75,16 @@ def settled(normalisation: Normalisation, corrections: Sequence[Correction]) -> 
 
     In images such as electron micrographs the background is neither clearly dark nor bright, and
     "auto" would turn one plane and not the next. Where that is so, but the corrected planes have
-    a majority, the new version goes by that for good.
+    a majority, the new version goes by that for good, unless one of them clearly is otherwise.
     """
     tones = [background_tone(c.image, normalisation) for c in corrections]
     if normalisation.background != "auto" or abs(np.median(tones)) > CLEAR_TONE:
         return normalisation
     bright = sum(tone > 0 for tone in tones)
-    if 2 * bright == len(tones):
+    side = 2 * bright - len(tones)
+    if side == 0 or any(tone * side < 0 and abs(tone) > CLEAR_TONE for tone in tones):
         return normalisation
-    return normalisation.model_copy(
-        update={"background": "bright" if 2 * bright > len(tones) else "dark"}
-    )
+    return normalisation.model_copy(update={"background": "bright" if side > 0 else "dark"})
 
 
 def lessons_of(
