@@ -108,6 +108,8 @@ class FinetunePanel(QWidget):
         self._lay_out()
         self._connect()
         self.show_running(False)
+        self.verdict.setVisible(False)
+        self.say("")
         self.show_choices(keep=False, undo="", redo="", flip=False)
         self.offer_restore("")
 
@@ -188,6 +190,7 @@ class FinetunePanel(QWidget):
     def say(self, sentence: str, tip: str = "") -> None:
         """Put a sentence under the button."""
         self.message.setText(sentence)
+        self.message.setVisible(bool(sentence))
         self.message.setToolTip(tip)
 
     def disconnect_layers(self) -> None:
