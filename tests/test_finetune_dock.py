@@ -702,6 +702,7 @@ def test_masks_of_older_versions_that_nobody_painted_go(qtbot, viewer, dock, seg
     for version in ("tiny+1", "tiny+2"):
         press(qtbot, dock)
         wait_for_version(qtbot, dock, version)
+        child.come_from("tiny+1")
     qtbot.waitUntil(lambda: unpainted not in viewer.layers, timeout=10_000)
     assert painted in viewer.layers
     assert mine in viewer.layers

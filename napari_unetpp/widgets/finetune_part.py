@@ -107,8 +107,7 @@ class FinetunePart(QObject):
         if results is None:
             return
         if self.versions.segmented(results):
-            flip = self.versions.flip
-            self.masks.remove_outdated(results, (*flip.before, *flip.after))
+            self.masks.remove_outdated(results, self.versions.pair)
         self.masks.choose(results)
 
     def close(self) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.axes import Index
 from napari_unetpp.models import Store
-from napari_unetpp.widgets.geometry import channel_on_screen, index_on_screen
+from napari_unetpp.widgets.geometry import METADATA_KEY, channel_on_screen, index_on_screen
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.result_layer import ResultLayer
@@ -100,8 +100,8 @@ class Masks(QObject):
         if shown and results.layers[shown[-1]].layer in self._viewer.layers:
             self._mask_box.layer = results.layers[shown[-1]].layer
 
-    def remove_outdated(self, results: Results, used: Collection[Layer]) -> None:
-        """Take masks of older versions out of the viewer, but for what the user painted.
+    def remove_outdated(self, results: Results, models: Collection[str]) -> None:
+        """Take masks of versions other than `models` out of the viewer, if nobody painted them.
 
         Each fine-tuning makes new layers; without this, memory and the list of layers would grow
         with each. Masks of other families are not touched.
@@ -115,7 +115,8 @@ class Masks(QObject):
             if mask.is_made
             and mask.image is results.image
             and mask.lineage in lineages
-            and mask.layer not in (*current, *used)
+            and mask.layer not in current
+            and mask.layer.metadata[METADATA_KEY].get("model") not in models
         ]
         if outdated:
             worker = create_worker(_unpainted, outdated, _start_thread=False)

@@ -89,6 +89,11 @@ class Versions:
             self.show_choices()
         return newest
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The chosen model and its parent; empty if it has none."""
+        return self._model_box.name, self._parent()
+
     def forget(self, layer: Layer) -> None:
         """A layer is gone."""
         self.flip.forget(layer)
