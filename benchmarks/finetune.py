@@ -18,8 +18,8 @@ from benchmarks.common import in_child
 from benchmarks.painting import Paint, painted
 from benchmarks.sheet import Sheet
 from napari_unetpp.files import find_pairs, read_image
-from napari_unetpp.inference.axes import Planes
 from napari_unetpp.inference.channels import channels_for
+from napari_unetpp.inference.layout import Layout
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import SUFFIX, read_digest
 
@@ -264,17 +264,17 @@ def _bowl(
 
 def _stack(image_path: Path, truth_path: Path) -> list[Plane]:
     image, truth = read_image(image_path), read_image(truth_path)
-    planes = Planes.of(image.data, image.axes)
-    mix = channels_for(planes, 1)
+    layout = Layout.of(image.data, image.axes)
+    mix = channels_for(layout, 1)
     return [
         Plane(
             image_path.stem,
-            np.asarray(mix(planes.take(image.data, index))),
-            planes.result_plane(truth.data, index),
+            np.asarray(mix(layout.take(image.data, index))),
+            layout.result_part(truth.data, index),
             index,
-            planes.result_shape,
+            layout.result_shape,
         )
-        for index in planes.indices()
+        for index in layout.indices()
     ]
 
 

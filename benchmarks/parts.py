@@ -13,19 +13,19 @@ T = TypeVar("T")
 
 NETWORK, ANSWERS = "network", "sigmoid, to numpy"
 PARTS = {
-    "prepared": "fold and lay out the weights",
-    "find_limits": "percentiles and Otsu",
-    "normalise": "normalise",
-    "_share": "weights of the tiles",
-    "blend": "blend",
+    "engine.prepared": "fold and lay out the weights",
+    "reading.find_limits": "percentiles and Otsu",
+    "reading.normalise": "normalise",
+    "engine.blend": "blend",
 }
-"""Functions that `inference.predict` calls, and what they are in words."""
+"""Functions of `inference` by the module that calls them, and what they are in words."""
 
 
 @contextmanager
 def clocks() -> Iterator[dict[str, float]]:
     """Measure the parts of `segment` while this is open, in seconds by their names."""
-    from napari_unetpp.inference import predict
+    from napari_unetpp.inference import engine, reading
+    from napari_unetpp.inference.tiles import Tile
     from napari_unetpp.network import UNetPlusPlus
 
     spent: dict[str, float] = defaultdict(float)
@@ -52,12 +52,16 @@ def clocks() -> Iterator[dict[str, float]]:
         return call
 
     with ExitStack() as patches:
-        for name, part in PARTS.items():
-            call = clocked(getattr(predict, name), part)
-            patches.enter_context(mock.patch.object(predict, name, call))
+        share = clocked(Tile.share, "weights of the tiles")
+        patches.enter_context(mock.patch.object(Tile, "share", share))
+        for place, part in PARTS.items():
+            where, name = place.split(".")
+            module = {"engine": engine, "reading": reading}[where]
+            call = clocked(getattr(module, name), part)
+            patches.enter_context(mock.patch.object(module, name, call))
         for owner, name, part in (
             (UNetPlusPlus, "_heads", NETWORK),
-            (predict._Run, "_probabilities", ANSWERS),
+            (engine.Run, "_probabilities", ANSWERS),
         ):
             steps = clocked_steps(getattr(owner, name), part)
             patches.enter_context(mock.patch.object(owner, name, steps))

@@ -59,7 +59,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.05)
         return find_limits(*args)
 
-    monkeypatch.setattr("napari_unetpp.inference.predict.find_limits", slowly)
+    monkeypatch.setattr("napari_unetpp.inference.reading.find_limits", slowly)
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> Any:
@@ -153,7 +153,7 @@ def test_provenance_is_enough_to_run_it_again(viewer, dock, finish, tiny_model):
     assert made["sha256"] == tiny_model.digest
     assert made["shows"] == "L2"
     options = SegmentOptions(
-        channel=made["channel"],
+        channels=made["channels"],
         tile=made["tile"],
         normalisation=tiny_model.spec.normalisation.model_copy(update=made["normalisation"]),
     )

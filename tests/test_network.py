@@ -246,3 +246,19 @@ def test_a_depth_that_is_not_there_is_refused(depth):
 def test_an_input_of_another_form_is_refused(shape):
     with pytest.raises(ValueError, match="2 channels"):
         TINY[2](torch.zeros(shape))
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("dims", "shape"), [(2, (75, 40)), (3, (43, 12, 18))])
+def test_strips_make_no_difference(monkeypatch, dims, shape, last):
+    torch.manual_seed(0)
+    network = UNetPlusPlus(widths=(3, 4, 5), dims=dims, norm="batch").eval().double()
+    x = torch.randn(2, 1, *shape, dtype=torch.float64)
+    if last:
+        kind = torch.channels_last if dims == 2 else torch.channels_last_3d
+        network, x = network.to(memory_format=kind), x.to(memory_format=kind)
+    with torch.inference_mode():
+        whole = network(x)
+        monkeypatch.setattr("napari_unetpp.network.blocks.STRIP", 16)
+        for one, other in zip(whole, network(x), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

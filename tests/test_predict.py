@@ -79,7 +79,7 @@ def test_the_order_of_the_axes_makes_no_difference(tiny_model, axes):
     usual = "".join(sorted(axes, key="TZCYX".index))
     lengths = {"T": 2, "Z": 3, "C": 2, "Y": 27, "X": 44}
     image = picture(*(lengths[a] for a in usual))
-    options = SegmentOptions(floats=True, channel=1 if "C" in axes else None)
+    options = SegmentOptions(floats=True, channels=(1,) if "C" in axes else None)
     wanted = segment(image, tiny_model, axes=usual, options=options)
     turned = image.transpose([usual.index(a) for a in axes])
     result = segment(turned, tiny_model, axes=axes, options=options)
@@ -132,18 +132,13 @@ def test_nan_and_infinity_do_not_spread(tiny_model):
         ((8, 9), "f4", None, {"depth": 0}, "depth is 0"),
         ((8, 9), "f4", None, {"tile": 127}, "give 128 or more"),
         ((8, 9), "f4", None, {"device": "tpu"}, "unknown: use one of auto"),
-        ((8, 9), "f4", None, {"channel": 1}, "no channel 1"),
+        ((8, 9), "f4", None, {"channels": (1,)}, "no channel 1"),
     ],
 )
 def test_bad_input_is_refused_at_once(tiny_model, shape, dtype, axes, options, words):
     image = np.zeros(shape, dtype)
     with pytest.raises(UserError, match=words):
         segment_tiles(image, tiny_model, axes=axes, options=SegmentOptions(**options))
-
-
-def test_a_model_for_volumes_is_refused(make_model):
-    with pytest.raises(UserError, match="for volumes"):
-        segment_tiles(np.zeros((4, 8, 9)), make_model(dims=3))
 
 
 def test_colour_is_turned_to_grey_and_three_planes_are_not(tiny_model):
@@ -317,12 +312,12 @@ def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch):
     wanted = segment(image, tiny_model).values
     gpu = Device("cpu:0", torch.float32, "GPU, fp32", "it is there.")
     monkeypatch.setattr(
-        "napari_unetpp.inference.predict.choose_device",
+        "napari_unetpp.inference.engine.choose_device",
         lambda wanted: choose_device("cpu") if wanted == "cpu" else gpu,
     )
     original = UNetPlusPlus._heads
     monkeypatch.setattr(
-        "napari_unetpp.inference.predict.prepared",
+        "napari_unetpp.inference.engine.prepared",
         lambda network, device: mark(prepared(network, device), device),
     )
 
@@ -434,7 +429,7 @@ def test_a_run_survives_another_that_clears_the_kept_network(tiny_model, monkeyp
         def __setitem__(self, key, value):
             pass
 
-    monkeypatch.setattr("napari_unetpp.inference.predict._PREPARED", ForgetsAtOnce())
+    monkeypatch.setattr("napari_unetpp.inference.engine._PREPARED", ForgetsAtOnce())
     assert segment(picture(20, 40), tiny_model).values.any()
 
 

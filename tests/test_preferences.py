@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 from napari import settings
 
-from napari_unetpp.inference.options import TILE
 from napari_unetpp.widgets import SegmentDock
 from napari_unetpp.widgets.preferences import Preferences, read_preferences
 
 
 def test_the_manifest_and_the_code_have_the_same_defaults():
     assert read_preferences() == Preferences()
-    assert Preferences().tile == TILE
 
 
 @pytest.mark.skipif(

@@ -16,10 +16,11 @@ from napari_unetpp import __version__
 from napari_unetpp.cli.console import progress_bar, say
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import check_free, image_paths, output_names, read_image, write_masks
+from napari_unetpp.inference.engine import TileEvent
 from napari_unetpp.inference.heads import Heads, mask_of
 from napari_unetpp.inference.instances import separate
 from napari_unetpp.inference.options import SegmentOptions
-from napari_unetpp.inference.predict import TileEvent, segment_tiles
+from napari_unetpp.inference.predict import segment_tiles
 from napari_unetpp.models.file import Model
 
 ENSEMBLE, INSTANCES = "ensemble", "instances"
@@ -86,13 +87,13 @@ class Job:
         """Enough to make it again."""
         return {
             "image": path.name,
-            "axes": heads.planes.axes,
+            "axes": heads.layout.axes,
             "model": self.model.spec.name,
             "sha256": self.model.digest,
             "result": name,
             "depth": heads.depth,
             "threshold": self.threshold,
-            "channel": self.options.channel,
+            "channels": self.options.channels,
             "normalisation": self.model.spec.normalisation.model_dump(),
             "tile": self.options.tile,
             "device": device,

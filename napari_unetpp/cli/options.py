@@ -51,7 +51,9 @@ def load_for(name: str, options: SegmentOptions, threshold: float) -> Model:
     from napari_unetpp.models import load_model
 
     model = load_model(name)
-    pixel = np.zeros((model.spec.in_channels, 1, 1), np.uint8)
-    segment_tiles(pixel, model, axes="CYX", options=replace(options, channel=None))
+    dims = model.spec.dims
+    pixel = np.zeros((model.spec.in_channels, *(1,) * dims), np.uint8)
+    axes = "C" + "ZYX"[-dims:]
+    segment_tiles(pixel, model, axes=axes, options=replace(options, channels=None))
     mask_of(pixel, threshold)
     return model

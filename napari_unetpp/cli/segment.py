@@ -29,7 +29,8 @@ def segment(
         str | None, typer.Option(help="Like ZYX or TCYX, where the files don't say it.")
     ] = None,
     channel: Annotated[
-        int | None, typer.Option(min=0, help="Which channel, from 0, for a model of one.")
+        list[int] | None,
+        typer.Option(min=0, help="From 0; once for each channel of the model, in its order."),
     ] = None,
     threshold: Annotated[
         float, typer.Option(help="Probability from which a pixel belongs to the mask.")
@@ -50,9 +51,10 @@ def segment(
     stop the others: what failed is listed at the end, and the exit code is 2.
     """
     from napari_unetpp.cli.batch import Job, run_batch
-    from napari_unetpp.inference.options import TILE, SegmentOptions
+    from napari_unetpp.inference.options import SegmentOptions
 
-    options = SegmentOptions(depth=depth, device=device, tile=tile or TILE, channel=channel)
+    channels = None if channel is None else tuple(channel)
+    options = SegmentOptions(depth=depth, device=device, tile=tile, channels=channels)
     job = Job(
         model=load_for(model, options, threshold),
         options=options,

@@ -16,10 +16,10 @@ from napari_unetpp.evaluation.depths import costs_of
 from napari_unetpp.evaluation.metrics import InstanceCounts, PixelCounts
 from napari_unetpp.evaluation.scores import Cost, Counts, Evaluation, HeadResult
 from napari_unetpp.files import read_image
-from napari_unetpp.inference.axes import Planes
 from napari_unetpp.inference.devices import choose_device
 from napari_unetpp.inference.heads import Heads, mask_of
 from napari_unetpp.inference.instances import separate
+from napari_unetpp.inference.layout import Layout
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.inference.predict import segment
 from napari_unetpp.models.file import Model
@@ -68,7 +68,7 @@ def evaluate(
     totals: dict[tuple[str, str], Counts] = defaultdict(Counts)  # by head and group
     for number, (image_path, label_path) in enumerate(pairs, start=1):
         heads, labels = _segment_pair(image_path, label_path, model, options)
-        group = "colour" if heads.planes.is_colour else "grey"
+        group = "colour" if heads.layout.is_colour else "grey"
         if groups is not None:
             group = groups.get(image_path.stem, UNLISTED)
         for head, values in _named(heads).items():
@@ -104,8 +104,8 @@ def count(mask: NDArray[np.uint8], labels: NDArray[Any], heads: Heads) -> Counts
     """
     classes = heads.values.shape[1]
     total = Counts(images=1)
-    for index in heads.planes.indices():
-        predicted, true = (heads.planes.result_plane(whole, index) for whole in (mask, labels))
+    for index in heads.layout.indices():
+        predicted, true = (heads.layout.result_part(whole, index) for whole in (mask, labels))
         for number in range(1, classes + 1):
             truth = true if classes == 1 else true == number
             found = predicted == number
@@ -121,7 +121,7 @@ def _segment_pair(
     image_path: Path, label_path: Path, model: Model, options: SegmentOptions
 ) -> tuple[Heads, NDArray[Any]]:
     image, labels = read_image(image_path), read_image(label_path).data
-    needed = Planes.of(image.data, image.axes).result_shape
+    needed = Layout.of(image.data, image.axes).result_shape
     if labels.shape != needed:
         raise UserError(
             f"{label_path.name} has shape {labels.shape}, but its image needs labels of shape "

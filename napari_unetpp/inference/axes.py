@@ -1,39 +1,15 @@
-"""Axes strings such as "ZYX": guess them, check them, and take an image apart into planes.
+"""Axes strings such as "ZYX": guess them, and check them.
 
-The letters are T (time), Z (depth), C (channel), Y and X. A result has the axes of its image
-without C, in the same order.
+The letters are T (time), Z (depth), C (channel), Y and X.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import prod
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from napari_unetpp.errors import UserError
 
 LETTERS = "TZCYX"
-Index = tuple[int, ...]
-
-
-class ArrayLike(Protocol):
-    """What is asked of an image: numpy, dask and zarr arrays all have it."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
-        ...
-
-    @property
-    def dtype(self) -> Any:
-        """Kind of the values."""
-        ...
-
-    def __getitem__(self, key: Any, /) -> Any: ...
 
 
 def check_axes(axes: str, shape: Sequence[int]) -> str:
@@ -98,95 +74,3 @@ def guess_axes(shape: Sequence[int], *, rgb: bool = False, labels: Sequence[str]
     if plain == 3 and not rgb and shape[-1] in (3, 4) and shape[0] > 4:
         return "YXC"
     return {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}[plain] + colour
-
-
-@dataclass(frozen=True)
-class Planes:
-    """An image seen as a row of planes with channels.
-
-    Attributes
-    ----------
-    axes : str
-        The checked axes.
-    shape : tuple of int
-        Of the image.
-    """
-
-    axes: str
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, image: ArrayLike, axes: str | None = None) -> Planes:
-        """Check `axes`, or guess them if they are not given.
-
-        Raises
-        ------
-        UserError
-            If the axes don't fit, or the image has no pixels.
-        """
-        shape = tuple(int(n) for n in image.shape)
-        axes = guess_axes(shape) if axes is None else check_axes(axes, shape)
-        if prod(shape) == 0:
-            raise UserError(f"The image has shape {shape} and so no pixels: open another one.")
-        return cls(axes, shape)
-
-    @property
-    def outer_axes(self) -> str:
-        """The axes that are gone through plane by plane."""
-        return "".join(a for a in self.axes if a not in "CYX")
-
-    @property
-    def outer_shape(self) -> tuple[int, ...]:
-        """The lengths of `outer_axes`."""
-        return tuple(self.shape[self.axes.index(a)] for a in self.outer_axes)
-
-    @property
-    def plane_shape(self) -> tuple[int, int]:
-        """The lengths of Y and X."""
-        return self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
-
-    @property
-    def channels(self) -> int:
-        """The number of channels; 1 if there is no such axis."""
-        return self.shape[self.axes.index("C")] if "C" in self.axes else 1
-
-    @property
-    def is_colour(self) -> bool:
-        """Whether the channels are red, green, blue (and alpha): three or four, as last axis."""
-        return self.axes.endswith("C") and self.channels in (3, 4)
-
-    @property
-    def result_axes(self) -> str:
-        """The axes of masks: those of the image without C."""
-        return self.axes.replace("C", "")
-
-    @property
-    def result_shape(self) -> tuple[int, ...]:
-        """The lengths of `result_axes`."""
-        return tuple(self.shape[self.axes.index(a)] for a in self.result_axes)
-
-    def indices(self) -> Iterator[Index]:
-        """The index of every plane along `outer_axes`."""
-        return np.ndindex(*self.outer_shape)
-
-    def take(self, image: ArrayLike, index: Index) -> NDArray[Any]:
-        """Read one plane, shape ``(c, y, x)``, dtype as the image."""
-        key: list[int | slice] = [slice(None)] * len(self.axes)
-        for axis, position in zip(self.outer_axes, index, strict=True):
-            key[self.axes.index(axis)] = position
-        left = "".join(a for a in self.axes if a in "CYX")
-        plane = np.asarray(image[tuple(key)])
-        if "C" not in left:
-            plane, left = plane[None], "C" + left
-        return plane.transpose([left.index(a) for a in "CYX"])
-
-    def result_plane(self, result: NDArray[Any], index: Index) -> NDArray[Any]:
-        """A view of one plane, shape ``(…, y, x)``, of an array of ``(…, *result_shape)``."""
-        view: NDArray[Any] = result[(..., *self.result_key(index))]
-        rows_first = self.axes.index("Y") < self.axes.index("X")
-        return view if rows_first else view.swapaxes(-1, -2)
-
-    def result_key(self, index: Index) -> tuple[int | slice, ...]:
-        """Where plane `index` stands in an array of `result_shape`; Y and X are whole."""
-        places = iter(index)
-        return tuple(slice(None) if a in "YX" else next(places) for a in self.result_axes)

@@ -102,14 +102,16 @@ def release_memory(device: Device) -> None:
         torch.cuda.empty_cache()
     elif device.kind == "mps":
         torch.mps.empty_cache()
+    elif tune_allocator():
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @cache
 def tune_allocator() -> bool:
     """Let glibc keep the memory of freed tensors, instead of mapping it afresh each time.
 
-    Up to 1.5 times faster at L4 on a virtual machine; the process keeps its peak memory. It does
-    nothing, and says so by False, where the C library isn't glibc.
+    Up to 1.5 times faster at L4 on a virtual machine; the process keeps its peak memory, until
+    `release_memory`. It does nothing, and says so by False, where the C library isn't glibc.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False

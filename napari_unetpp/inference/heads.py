@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.axes import Index, Planes
+from napari_unetpp.inference.layout import Index, Layout, Region, inside
+from napari_unetpp.inference.room import bytes_of, fits_in_memory, room_for
 
 
 @dataclass(frozen=True)
@@ -18,24 +19,45 @@ class Heads:
 
     Attributes
     ----------
-    values : uint8 or float32 array
+    values : uint8 or float32 array, of numpy or zarr
         Shape ``(head, class, *spatial)``; uint8 is the probability times 255, float32 is in
         [0, 1]. 0 where nothing was computed yet.
-    planes : Planes
+    layout : Layout
         How the image is taken apart; `spatial` are its `result_axes`.
     reached : uint8 array
         Shape ``spatial``: the deepest head that is computed for each pixel, 0 for none yet.
     """
 
     values: NDArray[Any]
-    planes: Planes
+    layout: Layout
     reached: NDArray[np.uint8]
 
     @classmethod
-    def empty(cls, planes: Planes, *, depth: int, classes: int = 1, dtype: Any = np.uint8) -> Heads:
-        """Room for the heads of an image; memory is taken as it is filled."""
-        shape = planes.result_shape
-        return cls(np.zeros((depth, classes, *shape), dtype), planes, np.zeros(shape, np.uint8))
+    def empty(
+        cls,
+        layout: Layout,
+        *,
+        depth: int,
+        classes: int = 1,
+        dtype: Any = np.uint8,
+        in_memory: bool | None = None,
+    ) -> Heads:
+        """Room for the heads of an image; memory, or the disk, is taken as it is filled.
+
+        By default they are in memory if they don't take too much of it, see `room`.
+        """
+        shape = layout.result_shape
+        all_heads = (depth, classes, *shape)
+        if in_memory is None:
+            in_memory = fits_in_memory(bytes_of(all_heads, dtype) + bytes_of(shape, np.uint8))
+        values = room_for(all_heads, dtype, dims=layout.dims, in_memory=in_memory)
+        reached = room_for(shape, np.uint8, dims=layout.dims, in_memory=in_memory)
+        return cls(values, layout, reached)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the probabilities are in memory rather than on the disk."""
+        return isinstance(self.values, np.ndarray)
 
     @property
     def depth(self) -> int:
@@ -45,7 +67,7 @@ class Heads:
     @property
     def axes(self) -> str:
         """The spatial axes: those of the image without its channels."""
-        return self.planes.result_axes
+        return self.layout.result_axes
 
     @property
     def probabilities(self) -> NDArray[Any]:
@@ -69,9 +91,53 @@ class Heads:
         """
         return disagreement_of(self.values, self.reached)
 
-    def plane(self, index: Index) -> NDArray[Any]:
-        """A view of one plane, shape ``(head, class, y, x)``; writing to it fills the heads."""
-        return self.planes.result_plane(self.values, index)
+    def read(self, index: Index, region: Region | None = None) -> NDArray[Any]:
+        """The probabilities of a piece or of a region of it, ``(head, class, *spatial)``."""
+        key = self.layout.result_key(index, region)
+        return self.layout.ordered(np.asarray(self.values[(slice(None), slice(None), *key)]))
+
+    def read_reached(self, index: Index, region: Region | None = None) -> NDArray[np.uint8]:
+        """How far a piece or a region of it is computed, ``spatial``."""
+        key = self.layout.result_key(index, region)
+        return self.layout.ordered(np.asarray(self.reached[key]))
+
+    def read_head(self, head: int, index: Index, region: Region) -> NDArray[Any]:
+        """The probabilities of one head, from 1, in a region of a piece: ``(class, *spatial)``."""
+        key = self.layout.result_key(index, region)
+        return self.layout.ordered(np.asarray(self.values[(head - 1, slice(None), *key)]))
+
+    def write(self, head: int, index: Index, region: Region, values: NDArray[Any]) -> None:
+        """Fill in a head, from 1, in a region of a piece, ``(class, *spatial)``."""
+        key = self.layout.result_key(index, region)
+        self.values[(head - 1, slice(None), *key)] = self.layout.as_in_image(values)
+        reached = np.asarray(self.reached[key])
+        if (reached < head).any():
+            self.reached[key] = np.maximum(reached, head)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Heads of a region of one plane or volume; beyond it nothing is kept.
+
+    Attributes
+    ----------
+    values : uint8 or float32 array
+        Shape ``(head, class, *region)``.
+    region : tuple of slice
+        Where in the plane or volume.
+    """
+
+    values: NDArray[Any]
+    region: Region
+
+    def read_head(self, head: int, index: Index, region: Region) -> NDArray[Any]:
+        """As in `Heads`."""
+        found: NDArray[Any] = self.values[head - 1][(..., *inside(region, self.region))]
+        return found
+
+    def write(self, head: int, index: Index, region: Region, values: NDArray[Any]) -> None:
+        """As in `Heads`."""
+        self.values[head - 1][(..., *inside(region, self.region))] = values
 
 
 def mask_of(probabilities: NDArray[Any], threshold: float = 0.5) -> NDArray[np.uint8]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from napari_unetpp.inference.axes import Index
-from napari_unetpp.inference.tiles import Region
+from napari_unetpp.inference.layout import ArrayLike, Index, Region
 from napari_unetpp.models.spec import Normalisation
 
-TILE = 1152
-"""Default of the largest side of a tile: within a tenth of the best throughput, in 2 GB (bf16)."""
-SMALLEST_TILE = 128
+SMALLEST_TILE = {2: 128, 3: 32}
 """In smaller tiles most pixels are near a side, and the result depends on the tiling."""
 
 
@@ -25,28 +22,38 @@ class SegmentOptions:
         The deepest head wanted; by default the model's deepest.
     device : {"auto", "cuda", "mps", "cpu"}
         Where; see `choose_device`.
-    tile : int
-        Largest side of a tile in pixels, halved when memory runs out.
-    channel : int, optional
-        Which channel a model of one channel sees; by default the only one, or grey from colour.
+    tile : int, optional
+        Largest side of a tile in pixels of the network; by default what fits into memory, see
+        `inference.memory`. It is halved when memory runs out.
+    channels : tuple of int, optional
+        For each channel of the model which of the image it sees; by default all in their order, or
+        grey from colour.
+    pixel_size : tuple of float, optional
+        Lengths of a pixel along Z, Y and X in µm (or Y and X, for planes). Where the model knows
+        its own, the image is brought to it, and the result back.
     normalisation : Normalisation, optional
         In place of the model's own.
     floats : bool
         Probabilities as float32 rather than uint8.
     indices : sequence of Index, optional
-        Which planes, in this order; by default all.
-    region : (slice, slice), optional
-        Which rows and columns, with start and stop set; by default all.
-    focus : (float, float), optional
-        Row and column from which tiles are done outwards.
+        Which planes or volumes, in this order; by default all.
+    region : tuple of slice, optional
+        Which part of each, with start and stop set; by default all.
+    focus : tuple of float, optional
+        The position from which tiles are done outwards.
+    overview : array-like, optional
+        The same image coarser, as the lower level of a pyramid: to tell the intensities of a large
+        image from.
     """
 
     depth: int | None = None
     device: str = "auto"
-    tile: int = TILE
-    channel: int | None = None
+    tile: int | None = None
+    channels: tuple[int, ...] | None = None
+    pixel_size: tuple[float, ...] | None = None
     normalisation: Normalisation | None = None
     floats: bool = False
     indices: Sequence[Index] | None = None
     region: Region | None = None
-    focus: tuple[float, float] | None = None
+    focus: tuple[float, ...] | None = None
+    overview: ArrayLike | None = None

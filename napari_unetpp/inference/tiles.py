@@ -1,4 +1,4 @@
-"""Cut a plane into overlapping tiles, and blend what comes out of them.
+"""Cut a plane or a volume into overlapping tiles, and blend what comes out of them.
 
 Tiles start at multiples of the network's total stride, so that its pooling grids fall on the same
 pixels as without tiles, and neighbours overlap by up to twice the halo (how far a tile's side can
@@ -12,53 +12,60 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST_OVERLAP = 192
-"""Pixels: twice the halo of L4 and a little. Deeper networks are cut short."""
+from napari_unetpp.inference.layout import Region, common, inside
 
-Region = tuple[slice, slice]
+LARGEST_OVERLAP = {2: 192, 3: 64}
+"""Pixels: in 2D twice the halo of L4 and a little, deeper networks are cut short. In 3D as much
+would be most of a tile; what difference is left is measured by `benchmarks tiling`."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A piece of a plane.
+    """A piece of a plane or volume.
 
     Attributes
     ----------
-    region : (slice, slice)
-        Its rows and columns, with start and stop set.
-    margins : ((int, int), (int, int))
-        For rows and columns: how far it overlaps the neighbour before and after; 0 at the border.
+    region : tuple of slice
+        Where it is, with start and stop set.
+    margins : tuple of (int, int)
+        For each axis how far it overlaps the neighbour before and after; 0 at the border.
     """
 
     region: Region
-    margins: tuple[tuple[int, int], tuple[int, int]]
+    margins: tuple[tuple[int, int], ...]
 
     def part_in(self, wanted: Region) -> tuple[Region, Region]:
-        """What of the tile lies in `wanted`: as rows and columns of the plane, and of the tile."""
-        spans = [
-            (max(part.start, asked.start), max(min(part.stop, asked.stop), part.start))
-            for part, asked in zip(self.region, wanted, strict=True)
-        ]
-        tops = [part.start for part in self.region]
-        rows, columns = (slice(first, last) for first, last in spans)
-        inside = [slice(f - top, last - top) for (f, last), top in zip(spans, tops, strict=True)]
-        return (rows, columns), (inside[0], inside[1])
+        """What of the tile lies in `wanted`: as a part of the plane, and of the tile."""
+        region = common(self.region, wanted)
+        return region, inside(region, self.region)
 
     def weight(self) -> NDArray[np.float32]:
-        """What each pixel counts, shape ``(y, x)``, in [0, 1]; small near neighbours' sides.
+        """What each pixel counts, shape ``spatial``, in [0, 1]; small near neighbours' sides.
 
         It rises over the middle fifth of an overlap: the outer two fifths have seen too little of
         what lies beyond the tile. It is never quite 0, as a neighbour may come later or never.
         """
         lengths = [part.stop - part.start for part in self.region]
-        rows, columns = (_ramp(n, *m) for n, m in zip(lengths, self.margins, strict=True))
-        return rows[:, None] * columns
+        ramps = [_ramp(n, *m) for n, m in zip(lengths, self.margins, strict=True)]
+        return np.asarray(reduce(np.multiply.outer, ramps), np.float32)
+
+    def share(self, others: Sequence[Tile]) -> NDArray[np.float32]:
+        """The tile's weight over all weights, those of `others` and its own."""
+        weight = self.weight()
+        total = weight.copy()
+        for other in others:
+            region = common(self.region, other.region)
+            if all(part.stop > part.start for part in region):
+                total[inside(region, self.region)] += other.weight()[inside(region, other.region)]
+        weight /= total
+        return weight
 
 
 def halo(depth: int) -> int:
@@ -75,43 +82,48 @@ def halo(depth: int) -> int:
     return reach
 
 
-def overlap_for(depth: int) -> int:
+def overlap_for(depth: int, dims: int = 2) -> int:
     """The overlap of tiles of a network run to head `depth`, in pixels."""
-    return min(2 * halo(depth), LARGEST_OVERLAP)
+    return min(2 * halo(depth), LARGEST_OVERLAP[dims])
 
 
-def plan_tiles(region: Region, *, tile: int, overlap: int, stride: int) -> list[Tile]:
+def plan_tiles(
+    region: Region, *, tile: int | Sequence[int], overlap: int, stride: int
+) -> list[Tile]:
     """Cover a region with tiles.
 
     Parameters
     ----------
-    region : (slice, slice)
-        Rows and columns to cover, with start and stop set.
-    tile : int
+    region : tuple of slice
+        What to cover, with start and stop set.
+    tile : int, or one for each axis
         The largest side of a tile, in pixels (rounded to a multiple of `stride`).
     overlap : int
         The least overlap of neighbours, in pixels.
     stride : int
         The total stride of the network: tiles start at multiples of it.
     """
-    rows, columns = (_spans(part.start, part.stop, tile, overlap, stride) for part in region)
+    sides = [tile] * len(region) if isinstance(tile, int) else tile
+    spans = [
+        _spans(part.start, part.stop, side, overlap, stride)
+        for part, side in zip(region, sides, strict=True)
+    ]
     return [
-        Tile((slice(top, bottom), slice(left, right)), (vertical, horizontal))
-        for (top, bottom, vertical), (left, right, horizontal) in product(rows, columns)
+        Tile(tuple(slice(start, stop) for start, stop, _ in each), tuple(m for *_, m in each))
+        for each in product(*spans)
     ]
 
 
-def grown(region: Region, margin: int, shape: tuple[int, int]) -> Region:
+def grown(region: Region, margin: int, shape: Sequence[int]) -> Region:
     """A region with a margin around it, as far as there is a plane of this shape."""
-    rows, columns = (
+    return tuple(
         slice(max(part.start - margin, 0), min(part.stop + margin, length))
         for part, length in zip(region, shape, strict=True)
     )
-    return rows, columns
 
 
-def nearest_first(tiles: Sequence[Tile], focus: tuple[float, float] | None) -> list[Tile]:
-    """Order tiles by the distance of their centres from `focus` ``(y, x)``; as they are if None."""
+def nearest_first(tiles: Sequence[Tile], focus: Sequence[float] | None) -> list[Tile]:
+    """Order tiles by the distance of their centres from `focus`; as they are if it is None."""
     if focus is None:
         return list(tiles)
 
@@ -122,21 +134,23 @@ def nearest_first(tiles: Sequence[Tile], focus: tuple[float, float] | None) -> l
     return sorted(tiles, key=distance)
 
 
-def blend(into: NDArray[Any], values: NDArray[np.float32], share: NDArray[np.float32]) -> None:
-    """Mix new values into old ones in place: ``(1 - share) * old + share * new``.
+def blend(
+    into: NDArray[Any], values: NDArray[np.float32], share: NDArray[np.float32]
+) -> NDArray[Any]:
+    """Mix new values into old ones: ``(1 - share) * old + share * new``.
 
     Parameters
     ----------
     into : uint8 or float32 array
-        Shape ``(…, y, x)``; uint8 holds probabilities times 255.
+        Shape ``(…, *spatial)``; uint8 holds probabilities times 255.
     values : float32 array
         The same shape, in [0, 1].
     share : float32 array
-        Shape ``(y, x)``, in [0, 1]: the tile's weight over all weights so far, its own included.
+        Shape ``spatial``, in [0, 1]: the tile's weight over all weights so far, its own included.
     """
     scale = 255 if into.dtype == np.uint8 else 1
     mixed = into + share * (values * scale - into)
-    into[...] = np.rint(mixed) if into.dtype == np.uint8 else mixed
+    return np.asarray(np.rint(mixed) if into.dtype == np.uint8 else mixed, into.dtype)
 
 
 Span = tuple[int, int, tuple[int, int]]

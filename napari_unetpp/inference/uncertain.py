@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.feature import peak_local_max
 from skimage.measure import block_reduce
 
-from napari_unetpp.inference.axes import Index
+from napari_unetpp.inference.layout import Index
 
 BLOCK = 16
 """Side in pixels over which disagreement is averaged: a place is an object, not a pixel."""

@@ -18,6 +18,7 @@ ModelName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$", max_length=LONGEST_NAME)
 ]
 Width = Annotated[int, Field(ge=1, le=8192)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Frozen(BaseModel):
@@ -102,6 +103,9 @@ class ModelSpec(Frozen):
         Name of each class; the background is none of them.
     dims : {2, 3}
         Planes or volumes.
+    voxel_size : tuple of float, optional
+        Lengths of a voxel in µm along Z, Y and X that a model for volumes was trained on; none if
+        it takes any.
     widths : tuple of int
         Channels of the rows of the network; the depth is one less than their number.
     norm : {None, "batch"}
@@ -121,6 +125,7 @@ class ModelSpec(Frozen):
     in_channels: int = Field(default=1, ge=1, le=1024)
     classes: tuple[str, ...] = Field(default=("foreground",), min_length=1, max_length=256)
     dims: Literal[2, 3] = 2
+    voxel_size: tuple[Length, Length, Length] | None = None
     widths: tuple[Width, ...] = Field(default=(32, 64, 128, 256, 512), min_length=2, max_length=9)
     norm: Literal["batch"] | None = "batch"
     normalisation: Normalisation = Normalisation()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -25,6 +27,10 @@ LAYER_KINDS = {
     2: LayerKinds(nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d),
     3: LayerKinds(nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d),
 }
+
+
+SEEN = 2
+"""Pixels that the two 3×3 convolutions of a node see around each pixel."""
 
 
 class ConvBlock(nn.Sequential):
@@ -86,6 +92,38 @@ def up_sampling(in_channels: int, out_channels: int, *, dims: int) -> nn.Module:
 def head(in_channels: int, classes: int, *, dims: int) -> nn.Module:
     """1×1 convolution from a node of row 0 to one logit a class."""
     return LAYER_KINDS[dims].convolution(in_channels, classes, 1)
+
+
+STRIP = 256
+"""Rows of a strip: few enough to save most of the memory, and so many that little is done twice."""
+
+
+def in_strips(node: nn.Module, skips: Sequence[Tensor]) -> Tensor:
+    """A node's output for its concatenated inputs, ``(b, (j + 1) * width, *spatial)``.
+
+    Where no gradient is wanted, the concatenation is made and used strip by strip along the first
+    spatial axis, as all of it would be the largest tensor by far: L4 takes two thirds of the
+    memory. Each strip has the rows around it that its two convolutions see.
+    """
+    rows = skips[0].shape[2]
+    if torch.is_grad_enabled() or rows <= STRIP * 1.5:
+        whole: Tensor = node(torch.cat(list(skips), dim=1))
+        return whole
+    out: Tensor | None = None
+    for start in range(0, rows, STRIP):
+        stop = min(start + STRIP, rows)
+        first, last = max(start - SEEN, 0), min(stop + SEEN, rows)
+        part = torch.cat([skip.narrow(2, first, last - first) for skip in skips], dim=1)
+        found = node(part).narrow(2, start - first, stop - start)
+        if out is None:
+            shape = (*found.shape[:2], rows, *found.shape[3:])
+            out = torch.empty(shape, dtype=found.dtype, device=found.device)
+            if not skips[0].is_contiguous():  # as the rest of the network has it: channels last
+                kind = torch.channels_last if out.ndim == 4 else torch.channels_last_3d
+                out = out.to(memory_format=kind)
+        out.narrow(2, start, stop - start).copy_(found)
+    assert out is not None
+    return out
 
 
 def crop_to(x: Tensor, like: Tensor) -> Tensor:

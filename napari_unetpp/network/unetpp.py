@@ -15,6 +15,7 @@ from napari_unetpp.network.blocks import (
     crop_to,
     down_sampling,
     head,
+    in_strips,
     up_sampling,
 )
 
@@ -141,8 +142,7 @@ class UNetPlusPlus(nn.Module):
             for j in range(1, diagonal + 1):
                 i = diagonal - j
                 up = crop_to(self.ups[name(i, j)](rows[i + 1][j - 1]), like=rows[i][0])
-                skips = torch.cat([up, *rows[i]], dim=1)  # (b, (j + 1) * widths[i], *spatial)
-                rows[i].append(self.nodes[name(i, j)](skips))
+                rows[i].append(in_strips(self.nodes[name(i, j)], [up, *rows[i]]))
             if diagonal in self.supervised:
                 yield self.classifiers[f"L{diagonal}"](rows[0][diagonal])
 

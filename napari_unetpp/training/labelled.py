@@ -76,20 +76,20 @@ def _naming(path: Path) -> Iterator[None]:
 def _corrections(
     image_path: Path, label_path: Path, model: Model, kind: LabelKind, device: str
 ) -> list[Correction]:
-    image, labels, planes = read_pair(image_path, label_path)
-    labelled = [index for index in planes.indices() if planes.result_plane(labels, index).any()]
+    image, labels, layout = read_pair(image_path, label_path)
+    labelled = [index for index in layout.indices() if layout.result_part(labels, index).any()]
     options = SegmentOptions(device=device, indices=labelled)
-    heads = segment(image, model, axes=planes.axes, options=options)
-    mix = channels_for(planes, model.spec.in_channels)
+    heads = segment(image, model, axes=layout.axes, options=options)
+    mix = channels_for(layout, model.spec.in_channels)
     return [
         correct(
-            mix(planes.take(image, index)),
-            planes.result_plane(labels, index),
+            mix(layout.take(image, index)),
+            layout.result_part(labels, index),
             kind=kind,
-            predicted=mask_of(heads.plane(index)[-1]),
+            predicted=mask_of(heads.read(index)[-1]),
             source=Source(
                 image=image_path.stem,
-                shape=planes.result_shape,
+                shape=layout.result_shape,
                 index=index,
                 layer=label_path.name,
             ),

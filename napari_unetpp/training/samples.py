@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import read_image
-from napari_unetpp.inference.axes import Planes
 from napari_unetpp.inference.channels import channels_for
+from napari_unetpp.inference.layout import Layout
 from napari_unetpp.inference.normalise import LUMINANCE, find_limits, normalise
 from napari_unetpp.models.spec import ModelSpec, Normalisation
 from napari_unetpp.training.labels import class_masks
@@ -79,21 +79,21 @@ def load_samples(
     rng = np.random.default_rng(seed)
     samples: list[Sample] = []
     for image_path, label_path in pairs:
-        image, label, planes = read_pair(image_path, label_path)
+        image, label, layout = read_pair(image_path, label_path)
         greys = [LUMINANCE, *(tuple(rng.dirichlet((2, 3, 1))) for _ in range(stains))]
-        to_mix = greys if planes.is_colour and spec.in_channels == 1 else greys[:1]
-        mixes = [channels_for(planes, spec.in_channels, grey=grey) for grey in to_mix]
-        for index in planes.indices():
-            plane = planes.take(image, index)
-            mask = _mask(planes.result_plane(label, index), len(spec.classes))
+        to_mix = greys if layout.is_colour and spec.in_channels == 1 else greys[:1]
+        mixes = [channels_for(layout, spec.in_channels, grey=grey) for grey in to_mix]
+        for index in layout.indices():
+            plane = layout.take(image, index)
+            mask = _mask(layout.result_part(label, index), len(spec.classes))
             samples.extend(
-                _sample(mix(plane), mask, planes.is_colour, spec, len(mixes)) for mix in mixes
+                _sample(mix(plane), mask, layout.is_colour, spec, len(mixes)) for mix in mixes
             )
     return samples
 
 
-def read_pair(image_path: Path, label_path: Path) -> tuple[NDArray[Any], NDArray[Any], Planes]:
-    """An image, its labels ``(*planes.result_shape)``, and how both are taken apart.
+def read_pair(image_path: Path, label_path: Path) -> tuple[NDArray[Any], NDArray[Any], Layout]:
+    """An image, its labels ``(*layout.result_shape)``, and how both are taken apart.
 
     Raises
     ------
@@ -101,13 +101,13 @@ def read_pair(image_path: Path, label_path: Path) -> tuple[NDArray[Any], NDArray
         If a file can't be read, or the labels don't have the shape of the image.
     """
     image, label = read_image(image_path), read_image(label_path)
-    planes = Planes.of(image.data, image.axes)
-    if label.data.shape != planes.result_shape:
+    layout = Layout.of(image.data, image.axes)
+    if label.data.shape != layout.result_shape:
         raise UserError(
             f"{label_path.name} has shape {label.data.shape}, but its image needs labels of "
-            f"shape {planes.result_shape}."
+            f"shape {layout.result_shape}."
         )
-    return image.data, label.data, planes
+    return image.data, label.data, layout
 
 
 def draw_probabilities(samples: Sequence[Sample]) -> NDArray[np.float64]:

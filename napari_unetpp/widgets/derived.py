@@ -10,8 +10,8 @@ from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
-from napari_unetpp.inference.axes import Index
 from napari_unetpp.inference.heads import deepest_of, disagreement_of, mask_of
+from napari_unetpp.inference.layout import Index
 from napari_unetpp.widgets.geometry import go_to
 from napari_unetpp.widgets.results import Results
 from napari_unetpp.widgets.threads import failing_loudly
@@ -79,8 +79,8 @@ class Derived(QObject):
     def _go(self) -> None:
         place = self._places[self._next % len(self._places)]
         self._next += 1
-        planes = self._results.heads.planes
-        go_to(self._viewer, self._results.image, planes, place.index, place.y, place.x)
+        layout = self._results.heads.layout
+        go_to(self._viewer, self._results.image, layout, place.index, place.y, place.x)
         self._viewer.status = (
             f"Uncertain place {self._next} of {len(self._places)}: "
             f"disagreement {place.disagreement:.2f}"
@@ -89,7 +89,7 @@ class Derived(QObject):
     def _planes(self) -> list[Plane]:
         heads = self._results.heads
         return [
-            (index, heads.plane(index), heads.planes.result_plane(heads.reached, index))
+            (index, heads.read(index), heads.read_reached(index))
             for index in self._results.computed
         ]
 

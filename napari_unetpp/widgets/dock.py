@@ -166,7 +166,7 @@ class SegmentDock(QScrollArea):
         except UserError as error:
             show_error(str(error))
             return
-        if not go_to_next(self.viewer, request.image, request.planes):
+        if not go_to_next(self.viewer, request.image, request.layout):
             panel.image_box.choose_next()
         self._segment_anew()
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 
 from qtpy.QtCore import QObject, QTimer
 
-from napari_unetpp.inference.axes import Index
-from napari_unetpp.inference.tiles import Region
+from napari_unetpp.inference.layout import Index, Region
 
-BLOCK = 512
-"""Side of a piece: a few milliseconds each, so that the window never waits."""
+BLOCK, DEEP_BLOCK = 512, 64
+"""Side of a piece of a plane, and of a volume: a few milliseconds each, so that the window never
+waits."""
 BUDGET = 0.012
 """Seconds of work in one turn of the event loop."""
+
+Place = tuple[str, tuple[tuple[int, int], ...]]
 
 
 class FillQueue(QObject):
@@ -41,7 +44,7 @@ class FillQueue(QObject):
     ) -> None:
         super().__init__(parent)
         self._fill, self._here, self._after = fill, here, after
-        self._planes: dict[Index, dict[tuple[str, int, int, int, int], Region]] = {}
+        self._planes: dict[Index, dict[Place, Region]] = {}
         self._timer = QTimer(self)
         self._timer.setInterval(15)
         self._timer.timeout.connect(self._work)
@@ -54,9 +57,9 @@ class FillQueue(QObject):
     def add(self, key: str, index: Index, region: Region) -> None:
         """Have a region of a plane filled; what is waiting already is filled once."""
         blocks = self._planes.setdefault(index, {})
-        for rows, columns in _blocks(region):
-            place = (key, rows.start, rows.stop, columns.start, columns.stop)
-            blocks[place] = (rows, columns)
+        for block in _blocks(region):
+            place: Place = (key, tuple((part.start, part.stop) for part in block))
+            blocks[place] = block
         self._timer.start()
 
     def wake(self) -> None:
@@ -90,10 +93,10 @@ class FillQueue(QObject):
 
 
 def _blocks(region: Region) -> Iterator[Region]:
-    rows, columns = region
-    for y in range(rows.start, rows.stop, BLOCK):
-        for x in range(columns.start, columns.stop, BLOCK):
-            yield (
-                slice(y, min(y + BLOCK, rows.stop)),
-                slice(x, min(x + BLOCK, columns.stop)),
-            )
+    side = BLOCK if len(region) == 2 else DEEP_BLOCK
+    starts = (range(part.start, part.stop, side) for part in region)
+    for place in product(*starts):
+        yield tuple(
+            slice(start, min(start + side, part.stop))
+            for start, part in zip(place, region, strict=True)
+        )

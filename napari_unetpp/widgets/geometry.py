@@ -9,7 +9,8 @@ from napari.components import Dims, ViewerModel
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
-from napari_unetpp.inference.axes import ArrayLike, Index, Planes, guess_axes
+from napari_unetpp.inference.axes import guess_axes
+from napari_unetpp.inference.layout import ArrayLike, Index, Layout
 
 METADATA_KEY = "napari_unetpp"
 NEAR = 256
@@ -46,28 +47,28 @@ def remember_axes(layer: Image, axes: str) -> None:
     layer.metadata.setdefault(METADATA_KEY, {})["axes"] = axes
 
 
-def index_on_screen(layer: Image, dims: Dims, planes: Planes) -> Index:
+def index_on_screen(layer: Image, dims: Dims, layout: Layout) -> Index:
     """Which plane the sliders stand at."""
     point = _point(layer, dims)
-    axes = _layer_axes(layer, planes)
+    axes = _layer_axes(layer, layout)
     return tuple(
         int(np.clip(round(point[axes.index(axis)]), 0, length - 1))
-        for axis, length in zip(planes.outer_axes, planes.outer_shape, strict=True)
+        for axis, length in zip(layout.outer_axes, layout.outer_shape, strict=True)
     )
 
 
-def channel_on_screen(layer: Image, dims: Dims, planes: Planes) -> int | None:
+def channel_on_screen(layer: Image, dims: Dims, layout: Layout) -> int | None:
     """Which channel the sliders stand at; None for a colour image, or one without channels."""
-    if planes.is_colour or "C" not in planes.axes:
+    if layout.is_colour or "C" not in layout.axes:
         return None
-    position = _point(layer, dims)[planes.axes.index("C")]
-    return int(np.clip(round(position), 0, planes.channels - 1))
+    position = _point(layer, dims)[layout.axes.index("C")]
+    return int(np.clip(round(position), 0, layout.channels - 1))
 
 
-def region_on_screen(layer: Image, dims: Dims, planes: Planes) -> tuple[slice, slice]:
+def region_on_screen(layer: Image, dims: Dims, layout: Layout) -> tuple[slice, slice]:
     """The rows and columns on the canvas; all of them in 3D or with Y or X on a slider."""
-    whole = tuple(slice(0, length) for length in planes.plane_shape)
-    axes = _layer_axes(layer, planes)
+    whole = tuple(slice(0, length) for length in layout.spatial_shape)
+    axes = _layer_axes(layer, layout)
     shown = {axis - dims.ndim for axis in dims.displayed}
     in_plane = {axes.index(axis) - len(axes) for axis in "YX"}
     if dims.ndisplay != 2 or shown != in_plane:
@@ -76,16 +77,16 @@ def region_on_screen(layer: Image, dims: Dims, planes: Planes) -> tuple[slice, s
     if layer.multiscale:  # they are those of the level shown
         corners = corners * layer.downsample_factors[layer.data_level]
     parts = []
-    for axis, length in zip("YX", planes.plane_shape, strict=True):
+    for axis, length in zip("YX", layout.spatial_shape, strict=True):
         first, last = (int(v) for v in corners[:, axes.index(axis)])
         first, last = max(first, 0), min(last + 1, length)
         parts.append(slice(first, last) if last - first > 1 else slice(0, length))
     return parts[0], parts[1]
 
 
-def place_like(layer: Image, planes: Planes) -> dict[str, Any]:
+def place_like(layer: Image, layout: Layout) -> dict[str, Any]:
     """Keyword arguments that put a result layer where its image is, without the channel axis."""
-    axes = _layer_axes(layer, planes)
+    axes = _layer_axes(layer, layout)
     keep = [n for n, axis in enumerate(axes) if axis != "C"]
     square = np.ix_(keep, keep)
     affine = np.asarray(layer.affine.affine_matrix)
@@ -102,46 +103,46 @@ def place_like(layer: Image, planes: Planes) -> dict[str, Any]:
 
 
 def go_to(
-    viewer: ViewerModel, layer: Image, planes: Planes, index: Index, y: float, x: float
+    viewer: ViewerModel, layer: Image, layout: Layout, index: Index, y: float, x: float
 ) -> None:
     """Show a place of an image: its plane, and ``(y, x)`` in the middle, near enough to see it."""
-    axes = _layer_axes(layer, planes)
+    axes = _layer_axes(layer, layout)
     position = list(_point(layer, viewer.dims))
-    for axis, value in zip(planes.outer_axes + "YX", (*index, y, x), strict=True):
+    for axis, value in zip(layout.outer_axes + "YX", (*index, y, x), strict=True):
         position[axes.index(axis)] = value
     world = layer.data_to_world(position)
     offset = viewer.dims.ndim - len(world)  # napari lines layers up by their last axes
     for number, value in enumerate(world):
         viewer.dims.set_point(offset + number, value)
-    rows, columns = region_on_screen(layer, viewer.dims, planes)
+    rows, columns = region_on_screen(layer, viewer.dims, layout)
     shown = min(rows.stop - rows.start, columns.stop - columns.start)
     camera = getattr(viewer, "scene", viewer).camera  # it moved in napari 0.9
     camera.zoom *= max(1.0, shown / NEAR)
     camera.center = tuple(world[axis - offset] for axis in viewer.dims.displayed)
 
 
-def go_to_next(viewer: ViewerModel, layer: Image, planes: Planes) -> bool:
+def go_to_next(viewer: ViewerModel, layer: Image, layout: Layout) -> bool:
     """Show the next plane of an image; False if this is the last."""
-    index = index_on_screen(layer, viewer.dims, planes)
-    indices = list(planes.indices())
+    index = index_on_screen(layer, viewer.dims, layout)
+    indices = list(layout.indices())
     position = indices.index(index) + 1
     if position == len(indices):
         return False
-    axes = _layer_axes(layer, planes)
+    axes = _layer_axes(layer, layout)
     point = list(_point(layer, viewer.dims))
-    for axis, value in zip(planes.outer_axes, indices[position], strict=True):
+    for axis, value in zip(layout.outer_axes, indices[position], strict=True):
         point[axes.index(axis)] = value
     world = layer.data_to_world(point)
     offset = viewer.dims.ndim - len(world)
-    for axis in planes.outer_axes:
+    for axis in layout.outer_axes:
         number = axes.index(axis)
         viewer.dims.set_point(offset + number, world[number])
     return True
 
 
-def _layer_axes(layer: Image, planes: Planes) -> str:
+def _layer_axes(layer: Image, layout: Layout) -> str:
     """The axes as napari counts them: the colour of an rgb layer is none."""
-    return planes.result_axes if layer.rgb else planes.axes
+    return layout.result_axes if layer.rgb else layout.axes
 
 
 def _shear_matrix(layer: Image) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from napari.components import Dims
 from napari.layers import Image
 
 import napari_unetpp
-from napari_unetpp.inference.axes import ArrayLike, Planes
 from napari_unetpp.inference.heads import Heads
+from napari_unetpp.inference.layout import ArrayLike, Layout
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import read_digest
@@ -32,7 +33,7 @@ class Request:
     ----------
     image : Image
         The layer.
-    planes : Planes
+    layout : Layout
         Its axes, checked.
     model : str
         Name in the store.
@@ -40,18 +41,22 @@ class Request:
         The deepest head wanted.
     where : {"view", "plane", "stack"}
         Which part of the image.
+    channels : tuple of int, optional
+        For each channel of the model which of the image it sees; by default what is on screen for
+        a model of one channel, and else all in their order.
     device, tile, background
         As in `SegmentOptions` and `Normalisation`.
     """
 
     image: Image
-    planes: Planes
+    layout: Layout
     model: str
     depth: int
     where: str
     device: str
-    tile: int
+    tile: int | None
     background: str
+    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +98,21 @@ def make_job(request: Request, store: Store, dims: Dims) -> Job:
     UserError
         If there is no such model, or its file is damaged.
     """
-    image, planes = request.image, request.planes
+    image, layout = request.image, request.layout
     normalisation = store.spec(request.model).normalisation
     if request.background != "auto":  # else as the model was trained
         normalisation = normalisation.model_copy(update={"background": request.background})
     path = store.path(request.model)
-    here = index_on_screen(image, dims, planes)
-    rows, columns = region_on_screen(image, dims, planes)
+    here = index_on_screen(image, dims, layout)
+    rows, columns = region_on_screen(image, dims, layout)
     indices = [here]
     if request.where == "stack":  # outwards from here: scrolling finds finished work
-        indices = sorted(planes.indices(), key=lambda index: math.dist(index, here))
+        indices = sorted(layout.indices(), key=lambda index: math.dist(index, here))
     options = SegmentOptions(
         depth=request.depth,
         device=request.device,
         tile=request.tile,
-        channel=channel_on_screen(image, dims, planes),
+        channels=channels_of(request, store, dims),
         normalisation=normalisation,
         indices=indices,
         region=(rows, columns) if request.where == "view" else None,
@@ -115,19 +120,39 @@ def make_job(request: Request, store: Store, dims: Dims) -> Job:
     )
     provenance = {
         "image": image.name,
-        "axes": planes.axes,
+        "axes": layout.axes,
         "model": request.model,
         "sha256": read_digest(path),
-        "channel": options.channel,
+        "channels": options.channels,
         "normalisation": normalisation.model_dump(),
         "tile": request.tile,
         "version": napari_unetpp.__version__,
     }
     return Job(
         pixels=image_data(image),
-        axes=planes.axes,
+        axes=layout.axes,
         model=path,
         options=options,
         name=image.name,
         provenance=provenance,
     )
+
+
+def channels_of(request: Request, store: Store, dims: Dims) -> tuple[int, ...] | None:
+    """Which channels of the image the model sees; None for all, or for grey from colour.
+
+    Raises
+    ------
+    UserError
+        If there is no such model.
+    """
+    if request.channels is not None or store.spec(request.model).in_channels > 1:
+        return request.channels
+    channel = channel_on_screen(request.image, dims, request.layout)
+    return None if channel is None else (channel,)
+
+
+def channels_in(provenance: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The channels that results were made of."""
+    channels = provenance["channels"]
+    return None if channels is None else tuple(channels)

@@ -14,7 +14,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.axes import Index
+from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
 from napari_unetpp.training.corrections import CorrectionFolder
 from napari_unetpp.widgets.mask import Lesson, Mask

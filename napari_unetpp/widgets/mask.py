@@ -12,8 +12,8 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.axes import Index, Planes
 from napari_unetpp.inference.channels import channels_for
+from napari_unetpp.inference.layout import Index, Layout
 from napari_unetpp.models import Store
 from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.labels import LabelKind, guess_kind
@@ -57,14 +57,14 @@ class Mask:
         What the user paints.
     image : Image
         What it is the mask of.
-    planes : Planes
+    layout : Layout
         How the image is taken apart.
     store : Store
         Where the model is.
     model : str
         Name of the model that is corrected.
-    channel : int, optional
-        Which channel a model of one channel sees.
+    channels : tuple of int, optional
+        For each channel of the model which of the image it sees.
     made : ResultLayer, optional
         If the dock made the layer: what it showed at first.
 
@@ -92,18 +92,18 @@ class Mask:
         self,
         layer: Labels,
         image: Image,
-        planes: Planes,
+        layout: Layout,
         *,
         store: Store,
         model: str,
-        channel: int | None,
+        channels: tuple[int, ...] | None,
         made: ResultLayer | None = None,
     ) -> None:
-        _check(layer, image, planes)
+        _check(layer, image, layout)
         spec = store.spec(model)
-        self.layer, self.image, self.planes = layer, image, planes
+        self.layer, self.image, self.layout = layer, image, layout
         self.lineage = store.lineage(model)
-        self.channel, self.counts = channel, made is not None
+        self.channels, self.counts = channels, made is not None
         self.checked: set[Index] = set()
         self.restored: dict[Index, Correction] = {}
         self._made, self._classes = made, len(spec.classes)
@@ -111,7 +111,7 @@ class Mask:
         # What an earlier dock showed in a layer, nobody knows; what is painted from now on counts.
         foreign = made is None and is_result(layer)
         self._first = np.array(layer.data) if foreign else None
-        self._mix = channels_for(planes, spec.in_channels, channel)
+        self._mix = channels_for(layout, spec.in_channels, channels)
         described = layer.metadata.setdefault(METADATA_KEY, {})
         self.identity: str = described.setdefault(IDENTITY, uuid.uuid4().hex)
 
@@ -138,10 +138,10 @@ class Mask:
         UserError
             If the layer has got another shape meanwhile.
         """
-        _check_shape(self.layer, self.image, self.planes)
+        _check_shape(self.layer, self.image, self.layout)
         if self._made is None and self.counts:
             self._guess = guess_kind(np.asarray(self.layer.data), self._classes)
-        return [index for index in self.planes.indices() if self.is_corrected(index)]
+        return [index for index in self.layout.indices() if self.is_corrected(index)]
 
     def is_corrected(self, index: Index) -> bool:
         """Whether a plane was edited or checked."""
@@ -177,7 +177,7 @@ class Mask:
         """
         labels = self._labels(index).copy()
         try:
-            image = np.asarray(self._mix(self.planes.take(image_data(self.image), index)))
+            image = np.asarray(self._mix(self.layout.take(image_data(self.image), index)))
         except OSError as error:  # it is read as it is needed
             raise UserError(f"{self.image.name} can't be read any more ({error}).") from error
         near = lesson.learn == "around edits" and index not in self.checked
@@ -201,7 +201,7 @@ class Mask:
     def _source(self, index: Index, painted_at: str | None) -> Source:
         source = Source(
             image=self.image.name,
-            shape=self.planes.result_shape,
+            shape=self.layout.result_shape,
             index=index,
             # A restored plane stays the same file, which versions may have learnt.
             layer=self.restored[index].source.layer if index in self.restored else self.identity,
@@ -240,7 +240,7 @@ class Mask:
         return np.asarray(self._plane(self.layer.data, index))
 
     def _plane(self, values: NDArray[Any], index: Index) -> NDArray[Any]:
-        return self.planes.result_plane(values, index)
+        return self.layout.result_part(values, index)
 
 
 def kind_of(correction: Correction) -> LabelKind:
@@ -259,11 +259,11 @@ def labels_of(correction: Correction) -> NDArray[Any]:
     return correction.classes
 
 
-def _check(layer: Labels, image: Image, planes: Planes) -> None:
+def _check(layer: Labels, image: Image, layout: Layout) -> None:
     if layer.multiscale:
         raise UserError(f"{layer.name} has several scales: choose a layer with one, to learn from.")
-    _check_shape(layer, image, planes)
-    place = place_like(image, planes)
+    _check_shape(layer, image, layout)
+    place = place_like(image, layout)
     for what in ("scale", "translate"):
         if not np.allclose(getattr(layer, what), place[what]):
             raise UserError(
@@ -272,10 +272,10 @@ def _check(layer: Labels, image: Image, planes: Planes) -> None:
             )
 
 
-def _check_shape(layer: Labels, image: Image, planes: Planes) -> None:
+def _check_shape(layer: Labels, image: Image, layout: Layout) -> None:
     shape = tuple(layer.data.shape)
-    if shape != planes.result_shape:
+    if shape != layout.result_shape:
         raise UserError(
             f"{layer.name} has shape {shape}, but a mask of {image.name} needs "
-            f"{planes.result_shape}: choose its image or another layer."
+            f"{layout.result_shape}: choose its image or another layer."
         )

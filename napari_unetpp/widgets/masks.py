@@ -11,9 +11,10 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.axes import Index
+from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
-from napari_unetpp.widgets.geometry import METADATA_KEY, channel_on_screen, index_on_screen
+from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen
+from napari_unetpp.widgets.job import channels_in, channels_of
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.result_layer import ResultLayer
@@ -80,10 +81,10 @@ class Masks(QObject):
                 Mask(
                     layer,
                     results.image,
-                    results.heads.planes,
+                    results.heads.layout,
                     store=self._store,
                     model=results.provenance["model"],
-                    channel=results.provenance["channel"],
+                    channels=channels_in(results.provenance),
                     made=made,
                 )
             )
@@ -163,7 +164,7 @@ class Masks(QObject):
             raise UserError("There is no mask to mark as checked: segment the image first.")
         if not mask.layer.visible:
             raise UserError(f"{mask.layer.name} is hidden: show it, or choose another mask.")
-        index = index_on_screen(mask.image, self._viewer.dims, mask.planes)
+        index = index_on_screen(mask.image, self._viewer.dims, mask.layout)
         plane = _plane_text(mask, index)
         if not mask.is_complete(index):
             raise UserError(f"{plane} isn't segmented as a whole: do that first.")
@@ -179,19 +180,19 @@ class Masks(QObject):
         if there is not None and there.image is not image and there.counts:
             return there  # it was painted over that one
         request = self._segment_panel.request()
-        channel = channel_on_screen(request.image, self._viewer.dims, request.planes)
+        channels = channels_of(request, self._store, self._viewer.dims)
         if there is not None and there.image is image:
-            same = there.planes == request.planes
+            same = there.layout == request.layout
             same = same and there.lineage == self._store.lineage(request.model)
-            if same and (there.channel == channel or not channel_too):
+            if same and (there.channels == channels or not channel_too):
                 return there
         mask = Mask(
             layer,
             request.image,
-            request.planes,
+            request.layout,
             store=self._store,
             model=request.model,
-            channel=channel,
+            channels=channels,
         )
         if there is not None and there.image is image:
             mask.take_over(there)
@@ -240,6 +241,6 @@ def _plane_text(mask: Mask, index: Index) -> str:
     if not index:
         return str(mask.layer.name)
     place = ", ".join(
-        f"{axis} {position}" for axis, position in zip(mask.planes.outer_axes, index, strict=True)
+        f"{axis} {position}" for axis, position in zip(mask.layout.outer_axes, index, strict=True)
     )
     return f"{mask.layer.name} at {place}"

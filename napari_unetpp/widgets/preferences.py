@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from napari import settings
 
-from napari_unetpp.inference.options import TILE
-
 
 @dataclass(frozen=True)
 class Preferences:
@@ -16,13 +14,13 @@ class Preferences:
     Attributes
     ----------
     device, tile, depth, threshold
-        First values of the fields in the dock.
+        First values of the fields in the dock; a tile of 0 is what fits into memory.
     shortcuts : bool
         Whether the dock binds keys of the viewer.
     """
 
     device: str = "auto"
-    tile: int = TILE
+    tile: int = 0
     depth: int = 4
     threshold: float = 0.5
     shortcuts: bool = True

@@ -24,13 +24,13 @@ from napari_unetpp.training.corrections import (
     digest_of,
     read_correction,
 )
-from napari_unetpp.widgets.geometry import channel_on_screen, image_data, place_like
+from napari_unetpp.widgets.geometry import image_data, place_like
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask, labels_of
 from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:
-    from napari_unetpp.widgets.job import Request
+    from napari_unetpp.widgets.job import Request, channels_of
     from napari_unetpp.widgets.segment_panel import SegmentPanel
 
 LabelArray = NDArray[np.int32]
@@ -92,8 +92,8 @@ class Recovery(QObject):
         found = self._found(request)
         if not found or self._running:
             return
-        channel = channel_on_screen(request.image, self._viewer.dims, request.planes)
-        mix = channels_for(request.planes, self._store.spec(request.model).in_channels, channel)
+        channels = channels_of(request, self._store, self._viewer.dims)
+        mix = channels_for(request.layout, self._store.spec(request.model).in_channels, channels)
         worker = create_worker(
             _read,
             sorted(found, key=lambda path: found[path].when),
@@ -102,12 +102,15 @@ class Recovery(QObject):
             _start_thread=False,
             _connect={"errored": self._on_error},
         )
-        worker.returned.connect(partial(self._show, request, channel))
+        worker.returned.connect(partial(self._show, request, channels))
         self._running = True
         worker.start()
 
     def _show(
-        self, request: Request, channel: int | None, read: tuple[LabelArray, Restored]
+        self,
+        request: Request,
+        channels: tuple[int, ...] | None,
+        read: tuple[LabelArray, Restored],
     ) -> None:
         self._running = False
         labels, restored = read
@@ -116,16 +119,16 @@ class Recovery(QObject):
         layer = Labels(
             labels,
             name=f"{request.image.name} · corrected",
-            **place_like(request.image, request.planes),
+            **place_like(request.image, request.layout),
         )
         self._viewer.layers.append(layer)
         mask = Mask(
             layer,
             request.image,
-            request.planes,
+            request.layout,
             store=self._store,
             model=request.model,
-            channel=channel,
+            channels=channels,
         )
         mask.restored = {c.source.index: c for c in restored.values()}
         mask.counts = True
@@ -147,7 +150,7 @@ class Recovery(QObject):
         of_image = {
             path: source
             for path, source in folder.sources().items()
-            if source.image == request.image.name and source.shape == request.planes.result_shape
+            if source.image == request.image.name and source.shape == request.layout.result_shape
         }
         newest = {of_image[p].index: p for p in sorted(of_image, key=lambda p: of_image[p].when)}
         return {path: of_image[path] for path in newest.values() if path not in shown}
@@ -163,15 +166,15 @@ def _read(
     UserError
         If none of them is of these pixels, or one can't be read.
     """
-    labels = np.zeros(request.planes.result_shape, np.int32)
+    labels = np.zeros(request.layout.result_shape, np.int32)
     restored: Restored = {}
     with failing_loudly():
         for path in paths:
             correction = read_correction(path)
             index = correction.source.index
-            plane = np.asarray(mix(request.planes.take(image_data(request.image), index)))
+            plane = np.asarray(mix(request.layout.take(image_data(request.image), index)))
             if digest_of(plane) == correction.plane:
-                request.planes.result_plane(labels, index)[...] = labels_of(correction)
+                request.layout.result_part(labels, index)[...] = labels_of(correction)
                 restored[path] = correction
     if not restored:
         raise UserError(

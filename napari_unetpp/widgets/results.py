@@ -9,9 +9,8 @@ from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_unetpp.inference.axes import Index
 from napari_unetpp.inference.heads import Heads, disagreement_of, mask_of, mean_of
-from napari_unetpp.inference.tiles import Region
+from napari_unetpp.inference.layout import Index, Region
 from napari_unetpp.widgets.filling import FillQueue
 from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen, place_like
 from napari_unetpp.widgets.result_layer import DERIVED, Block, ResultLayer
@@ -140,9 +139,9 @@ class Results(QObject):
     def write_instances(self, index: Index, instances: NDArray[Any]) -> None:
         """Fill a plane ``(y, x)`` of the instances, which are made elsewhere."""
         if "instances" in self.layers:
-            planes = self.heads.planes
-            computed = planes.result_plane(self.heads.reached, index) > 0
-            self._write("instances", index, planes.result_key(index), instances, computed)
+            layout = self.heads.layout
+            computed = self.heads.read_reached(index) > 0
+            self._write("instances", index, layout.result_key(index), instances, computed)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay."""
@@ -156,9 +155,9 @@ class Results(QObject):
         made = ResultLayer(
             key,
             self._name(key),
-            self.heads.planes.result_shape,
+            self.heads.layout.result_shape,
             classes=self.heads.values.shape[1],
-            place=place_like(self.image, self.heads.planes),
+            place=place_like(self.image, self.heads.layout),
             metadata={METADATA_KEY: self._described(key)},
         )
         made.show_outline(self.viewer.dims.ndisplay == 2)
@@ -187,18 +186,15 @@ class Results(QObject):
         self._queue.drop(key)
 
     def _fill_all(self, key: str) -> None:
-        height, width = self.heads.planes.plane_shape
         for index in self.computed:
-            self._queue.add(key, index, (slice(0, height), slice(0, width)))
+            self._queue.add(key, index, self.heads.layout.whole)
 
     def _fill(self, key: str, index: Index, region: Region) -> None:
-        values = self.heads.plane(index)[(..., *region)]
-        reached = self.heads.planes.result_plane(self.heads.reached, index)[region]
-        block = list(self.heads.planes.result_key(index))
-        axes = self.heads.axes
-        block[axes.index("Y")], block[axes.index("X")] = region
+        values = self.heads.read(index, region)
+        reached = self.heads.read_reached(index, region)
+        block = self.heads.layout.result_key(index, region)
         head = int(key.removeprefix("L")) if key in self.head_keys else 1
-        self._write(key, index, tuple(block), self._made(key, values, reached), reached >= head)
+        self._write(key, index, block, self._made(key, values, reached), reached >= head)
 
     def _made(self, key: str, values: NDArray[Any], reached: NDArray[Any]) -> NDArray[Any]:
         """What a layer shows for values ``(head, class, y, x)``, computed as far as `reached`."""
@@ -211,8 +207,8 @@ class Results(QObject):
     def _write(
         self, key: str, index: Index, block: Block, values: NDArray[Any], computed: NDArray[Any]
     ) -> None:
-        if self.heads.axes.index("Y") > self.heads.axes.index("X"):
-            values, computed = values.T, computed.T
+        layout = self.heads.layout
+        values, computed = layout.as_in_image(values), layout.as_in_image(computed)
         made = self.layers[key]
         if not made.write(block, values, computed):  # painted: a new layer takes the rest
             self._release(key)
@@ -231,7 +227,7 @@ class Results(QObject):
         return bool(waiting)
 
     def _here(self) -> Index:
-        return index_on_screen(self.image, self.viewer.dims, self.heads.planes)
+        return index_on_screen(self.image, self.viewer.dims, self.heads.layout)
 
     def _described(self, key: str) -> dict[str, Any]:
         return {**self.provenance, "shows": key, "threshold": self.threshold}

@@ -14,13 +14,13 @@ from napari.utils import progress
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.axes import Index, Planes
 from napari_unetpp.inference.heads import Heads
+from napari_unetpp.inference.layout import Index, Layout
 from napari_unetpp.widgets.job import Job
 from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:  # torch is imported in the thread
-    from napari_unetpp.inference.predict import TileEvent
+    from napari_unetpp.inference.engine import TileEvent
     from napari_unetpp.models.file import Model
 
 BAR_EVERY = 250
@@ -165,17 +165,21 @@ class Run(QObject):
 
 
 def _work(job: Job) -> Iterator[Heads | TileEvent]:
+    from napari_unetpp.inference.devices import choose_device, release_memory
     from napari_unetpp.inference.predict import segment_tiles
 
     with failing_loudly():
         model = loaded(job.model)
         # Room for all heads, so that a deeper run can go on in the same layers.
         heads = job.into or Heads.empty(
-            Planes.of(job.pixels, job.axes), depth=model.spec.depth, classes=len(model.spec.classes)
+            Layout.of(job.pixels, job.axes), depth=model.spec.depth, classes=len(model.spec.classes)
         )
         _, events = segment_tiles(job.pixels, model, axes=job.axes, options=job.options, into=heads)
         yield heads
-        yield from events
+        try:
+            yield from events
+        finally:  # others want memory, too; the next run takes it again
+            release_memory(choose_device(job.options.device))
 
 
 def loaded(path: Path) -> Model:

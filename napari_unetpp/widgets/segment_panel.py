@@ -18,8 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.axes import Planes
-from napari_unetpp.inference.options import SMALLEST_TILE
+from napari_unetpp.inference.layout import Layout
 from napari_unetpp.models import Store
 from napari_unetpp.widgets.axes_edit import AxesEdit
 from napari_unetpp.widgets.choice_row import ChoiceRow
@@ -105,12 +104,12 @@ class SegmentPanel(QWidget):
             raise UserError("There is no image to segment: open one, or take File ▸ Open Sample.")
         return Request(
             image=self.image,
-            planes=Planes.of(image_data(self.image), self.axes_edit.axes),
+            layout=Layout.of(image_data(self.image), self.axes_edit.axes),
             model=self.model_box.name,
             depth=int(self.depth_row.value.removeprefix("L")),
             where=self.where_row.value,
             device=self.device_box.currentText(),
-            tile=self.tile_box.value(),
+            tile=self.tile_box.value() or None,
             background=self.background_box.currentText(),
         )
 
@@ -143,7 +142,9 @@ class SegmentPanel(QWidget):
         self.image_box.disconnect_layers()
 
     def _lay_out(self, preferences: Preferences) -> None:
-        self.tile_box.setRange(SMALLEST_TILE, 8192)
+        self.tile_box.setRange(0, 8192)
+        self.tile_box.setSpecialValueText("auto")
+        self.tile_box.setToolTip("Largest side of a tile; auto takes what fits into memory")
         self.tile_box.setSingleStep(64)
         self.tile_box.setSuffix(" px")
         self.tile_box.setValue(preferences.tile)
@@ -229,7 +230,7 @@ class SegmentPanel(QWidget):
     def _offer_where(self) -> None:
         """A stack is offered where there is one."""
         try:
-            stack = self.request().planes.outer_axes != ""
+            stack = self.request().layout.outer_axes != ""
         except UserError:
             return
         button = self.where_row.button("stack")

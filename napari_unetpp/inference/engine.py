@@ -1,0 +1,252 @@
+"""The run of a network over an image: pieces → tiles → network → blend."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_unetpp.errors import UserError
+from napari_unetpp.inference.chunks import UnreadableError
+from napari_unetpp.inference.devices import (
+    Device,
+    choose_device,
+    is_out_of_memory,
+    memory_format,
+    prepared,
+    release_memory,
+    tune_allocator,
+)
+from napari_unetpp.inference.grid import Grid
+from napari_unetpp.inference.heads import Heads, Window
+from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region, common, inside
+from napari_unetpp.inference.memory import remember, tile_for
+from napari_unetpp.inference.options import SMALLEST_TILE, SegmentOptions
+from napari_unetpp.inference.reading import Reader
+from napari_unetpp.inference.tiles import (
+    Tile,
+    blend,
+    grown,
+    nearest_first,
+    overlap_for,
+    plan_tiles,
+)
+from napari_unetpp.models.file import Model
+from napari_unetpp.network import UNetPlusPlus
+from napari_unetpp.network.cost import multiply_adds
+
+logger = logging.getLogger(__name__)
+
+_PREPARED: dict[tuple[str, str, torch.dtype], UNetPlusPlus] = {}
+
+
+@dataclass(frozen=True)
+class TileEvent:
+    """A head of one tile is in `Heads`, blended with its neighbours so far.
+
+    Attributes
+    ----------
+    head : int
+        Its number, from 1; 0 where a tile could not be read, as `notice` says.
+    index : Index
+        Of the plane or volume.
+    region : tuple of slice
+        Where in it.
+    fraction : float
+        How much of all the work is done, 0 to 1.
+    device : Device
+        Where it was computed.
+    notice : str
+        A sentence for the user if something had to give way, like the tile size; else empty.
+    """
+
+    head: int
+    index: Index
+    region: Region
+    fraction: float
+    device: Device
+    notice: str = ""
+
+
+class Run:
+    """One run over an image; it remembers what gave way when memory ran out.
+
+    Parameters
+    ----------
+    image : array-like
+        The image.
+    model : Model
+        The network.
+    layout : Layout
+        How the image is taken apart.
+    options : SegmentOptions
+        How, checked.
+    depth : int
+        The deepest head wanted.
+    heads : Heads
+        Filled.
+    """
+
+    def __init__(
+        self,
+        image: ArrayLike,
+        model: Model,
+        layout: Layout,
+        options: SegmentOptions,
+        depth: int,
+        heads: Heads | Window,
+    ) -> None:
+        spec = model.spec
+        self.model, self.layout, self.options = model, layout, options
+        self.depth, self.heads = depth, heads
+        self.grid = Grid.of(layout.spatial_shape, options.pixel_size, spec.voxel_size)
+        self.reader = Reader(
+            image,
+            layout,
+            self.grid,
+            options.normalisation or spec.normalisation,
+            in_channels=spec.in_channels,
+            channels=options.channels,
+            overview=options.overview,
+        )
+        self.device = choose_device(options.device)
+        self.tile = options.tile or tile_for(spec, depth, self.device)
+        self.notice = ""
+        self.unreadable = 0
+        costs = [multiply_adds(model.network, k) for k in range(1, depth + 1)]
+        self.shares = [cost / costs[-1] for cost in costs]  # of a tile, when head k is there
+
+    def events(self) -> Iterator[TileEvent]:
+        """Do it, step by step."""
+        tune_allocator()
+        wanted = self.options.indices
+        indices = list(self.layout.indices() if wanted is None else wanted)
+        network = self._prepared()
+        for number, index in enumerate(indices):
+            while True:
+                try:
+                    for event in self._piece(network, index, number, len(indices)):
+                        yield event
+                        self.notice = ""
+                    break
+                except (RuntimeError, MemoryError) as error:  # torch has none of its own for a CPU
+                    if not is_out_of_memory(error):
+                        raise
+                # Only here, as the error holds on to the tensors of the tile that failed.
+                self._give_way()
+                network = self._prepared()
+
+    def _piece(
+        self, network: UNetPlusPlus, index: Index, number: int, count: int
+    ) -> Iterator[TileEvent]:
+        wanted = self.options.region or self.layout.whole
+        tiles = self._tiles(wanted)
+        done: list[Tile] = []
+        for tile in tiles:
+            target = self.grid.filled(tile.region)
+            region = common(target, wanted)
+            part = inside(region, target)
+            start = (number + len(done) / len(tiles)) / count
+            try:
+                pixels = self.reader.read(index, tile.region)
+            except UnreadableError as error:
+                self._leave_out(error, index, region)
+                done.append(tile)
+                yield TileEvent(0, index, region, start, self.device, self.notice)
+                continue
+            share = self.grid.to_image(tile.share(done), tile.region, target)[part]
+            for k, values in enumerate(self._probabilities(network, pixels), start=1):
+                found = self.grid.to_image(values, tile.region, target)[(slice(None), *part)]
+                self._blend_in(k, index, region, found, share)
+                fraction = start + self.shares[k - 1] / len(tiles) / count
+                yield TileEvent(k, index, region, fraction, self.device, self.notice)
+            done.append(tile)
+
+    def _tiles(self, wanted: Region) -> list[Tile]:
+        """Tiles of the network's grid, those next to the focus first."""
+        dims = self.layout.dims
+        overlap, stride = overlap_for(self.depth, dims), 2**self.model.spec.depth
+        around = grown(  # the border of what is wanted sees what lies around it
+            self.grid.of_network(wanted), overlap // 2 + stride, self.grid.shape
+        )
+        tiles = plan_tiles(around, tile=self.tile, overlap=overlap, stride=stride)
+        focus = self.options.focus
+        if focus is not None:
+            focus = tuple(x * f for x, f in zip(focus, self.grid.factors, strict=True))
+        return nearest_first(tiles, focus)
+
+    def _blend_in(
+        self,
+        head: int,
+        index: Index,
+        region: Region,
+        found: NDArray[np.float32],
+        share: NDArray[np.float32],
+    ) -> None:
+        values = blend(self.heads.read_head(head, index, region), found, share)
+        self.heads.write(head, index, region, values)
+
+    def _probabilities(
+        self, network: UNetPlusPlus, tile: NDArray[np.float32]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Probabilities ``(class, *spatial)`` of each head of one tile ``(c, *spatial)``."""
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(tile))[None]
+            batch = batch.to(self.device.kind, self.device.dtype)
+            batch = batch.to(memory_format=memory_format(network.dims))
+            heads = network.heads(batch, self.depth)
+        while True:
+            with torch.inference_mode():  # it must not stay on while the caller has control
+                logits = next(heads, None)
+                if logits is None:
+                    return
+                probabilities = logits[0].float().sigmoid().cpu().numpy()
+            yield probabilities
+
+    def _leave_out(self, error: UnreadableError, index: Index, region: Region) -> None:
+        """Name the place that can't be read; the rest goes on."""
+        self.unreadable += 1
+        at = ", ".join(
+            [f"{a} {n}" for a, n in zip(self.layout.outer_axes, index, strict=True)]
+            + [
+                f"{a} {part.start} to {part.stop}"
+                for a, part in zip(self.layout.spatial_axes, region, strict=True)
+            ]
+        )
+        self.notice = f"{str(error).rstrip('.')}: {at} is left out."
+        logger.warning(self.notice)
+
+    def _prepared(self) -> UNetPlusPlus:
+        """The network made fast; that of the last run is kept, for the next plane or file."""
+        key = (self.model.digest, self.device.kind, self.device.dtype)
+        network = _PREPARED.get(key)  # looked up once: another viewer's run may clear it
+        if network is None:
+            network = prepared(self.model.network, self.device)
+            _PREPARED.clear()
+            _PREPARED[key] = network
+        return network
+
+    def _give_way(self) -> None:
+        """Half the tile; on a GPU, when tiles are small already, the CPU."""
+        _PREPARED.clear()
+        release_memory(self.device)
+        spec = self.model.spec
+        largest = min(self.tile, max(self.grid.shape))
+        if largest // 2 >= SMALLEST_TILE[spec.dims]:
+            self.tile = largest // 2
+            remember(self.device, spec.dims, self.tile)
+            self.notice = f"Memory ran out on {self.device.label}: tiles of {self.tile} pixels now."
+        elif self.device.kind != "cpu":
+            self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."
+            self.device = choose_device("cpu")
+            self.tile = self.options.tile or tile_for(spec, self.depth, self.device)
+        else:
+            raise UserError(
+                "Memory ran out on the CPU even with small tiles: close other programs or choose a "
+                "smaller depth."
+            )
+        logger.warning(self.notice)

@@ -1,0 +1,74 @@
+"""How large a tile may be: a model of the memory that a network takes, and what was learnt of it.
+
+While a head is computed, all nodes that deeper nodes read again lie in memory, and the node being
+computed has its concatenated input and two convolutions' outputs besides. The sum of their
+channels, at the resolution of their row, is what a pixel of the tile costs; measured peaks are
+`OVERHEAD` times that (`python -m benchmarks memory`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psutil
+import torch
+
+from napari_unetpp.inference.devices import Device
+from napari_unetpp.inference.options import SMALLEST_TILE
+from napari_unetpp.models.spec import ModelSpec
+from napari_unetpp.network.blocks import STRIP
+from napari_unetpp.network.unetpp import grid
+
+OVERHEAD = 1.15
+"""Measured peak over the sum of the tensors: libraries reorder some of them."""
+MOST_ON_CPU = 1 << 30
+"""Bytes that a tile may take on a CPU: beyond, larger tiles save hardly any time."""
+MOST_ON_GPU = 8 << 30
+SHARE_OF_FREE = 0.5
+"""Of the memory that is free: other programs want some, too."""
+LARGEST_TILE = {2: 2048, 3: 192}
+"""Where memory abounds: the first results should come soon all the same."""
+
+_WORKED: dict[tuple[str, int], int] = {}
+
+
+def channels_at_peak(widths: Sequence[int], dims: int, depth: int, side: int) -> float:
+    """Values that are in memory at once for each pixel of a tile of a side, run to head `depth`."""
+    kept = peak = 0.0
+    for i, j in grid(depth):
+        shrink = float(2 ** (dims * i))
+        strip = min(1.0, STRIP * 2**i / side) if j else 1.0  # see `blocks.in_strips`
+        inputs = (j + 1) * widths[i] if j else (widths[i - 1] if i else 1)
+        whole = 2 * widths[i] if j else 0  # what was sampled up, and what comes out
+        peak = max(peak, kept + (whole + strip * (inputs + 2 * widths[i])) / shrink)
+        kept += widths[i] / shrink
+    return peak
+
+
+def bytes_of_tile(spec: ModelSpec, depth: int, device: Device, side: int) -> float:
+    """What the network takes for a square or cubic tile, as far as the model of memory goes."""
+    peak = channels_at_peak(spec.widths, spec.dims, depth, side)
+    return OVERHEAD * float(side) ** spec.dims * peak * device.dtype.itemsize
+
+
+def tile_for(spec: ModelSpec, depth: int, device: Device) -> int:
+    """The side of the largest tile that there is room for, a multiple of the network's stride."""
+    stride, smallest = 2**spec.depth, SMALLEST_TILE[spec.dims]
+    room, side = _room(device), LARGEST_TILE[spec.dims]
+    side = min(side, _WORKED.get((device.label, spec.dims), side))
+    while side - stride >= smallest and bytes_of_tile(spec, depth, device, side) > room:
+        side -= stride
+    return side
+
+
+def remember(device: Device, dims: int, tile: int) -> None:
+    """Take no larger tiles on this device from now on: memory ran out with one."""
+    _WORKED[device.label, dims] = tile
+
+
+def _room(device: Device) -> float:
+    if device.kind == "cuda":
+        free, _ = torch.cuda.mem_get_info()
+        held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return min(SHARE_OF_FREE * (free + held), MOST_ON_GPU)
+    return min(SHARE_OF_FREE * float(psutil.virtual_memory().available), MOST_ON_CPU)

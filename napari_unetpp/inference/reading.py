@@ -1,0 +1,145 @@
+"""Regions of an image as a network sees them: its channels, normalised, on its grid."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unetpp.inference.channels import channels_for
+from napari_unetpp.inference.chunks import ChunkedImage, UnreadableError, chunk_shape
+from napari_unetpp.inference.grid import Grid
+from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region
+from napari_unetpp.inference.normalise import SAMPLED_PIXELS, Limits, find_limits, normalise
+from napari_unetpp.models.spec import Normalisation
+
+WHOLE_PIXELS = 1 << 24
+"""A plane or volume of up to so many is read and normalised once; a larger one tile by tile."""
+SAMPLED_PARTS = 16
+"""Parts of a larger one that its intensities are told from, spread evenly."""
+
+FloatArray = NDArray[np.float32]
+
+
+class Reader:
+    """Reads an image piece by piece, region by region.
+
+    Parameters
+    ----------
+    image : array-like
+        Any real dtype.
+    layout : Layout
+        How it is taken apart.
+    grid : Grid
+        The network's pixels over those of a piece.
+    normalisation : Normalisation
+        How intensities become what the network was trained on.
+    in_channels : int
+        That the network takes.
+    channels : tuple of int, optional
+        Which of the image, see `channels_for`.
+    overview : array-like, optional
+        The same image with Y and X (and Z) coarser, to tell the intensities from.
+    """
+
+    def __init__(
+        self,
+        image: ArrayLike,
+        layout: Layout,
+        grid: Grid,
+        normalisation: Normalisation,
+        *,
+        in_channels: int,
+        channels: tuple[int, ...] | None = None,
+        overview: ArrayLike | None = None,
+    ) -> None:
+        self._image = ChunkedImage(image)
+        self._in_memory = isinstance(image, np.ndarray)
+        self._chunk = chunk_shape(image)
+        self._layout, self._grid, self._how = layout, grid, normalisation
+        self._mix = channels_for(layout, in_channels, channels)
+        self._overview = overview
+        self._index: Index | None = None
+        self._limits: list[Limits] = []
+        self._whole: FloatArray | None = None
+
+    def read(self, index: Index, region: Region) -> FloatArray:
+        """A region of the network's grid of a piece, ``(c, *spatial)``, in [0, 1].
+
+        Raises
+        ------
+        UnreadableError
+            If the image can't be read there.
+        """
+        if index != self._index:
+            self._turn_to(index)
+        source = self._grid.of_image(region)
+        if self._whole is not None:
+            pixels = self._whole[(slice(None), *source)]
+        else:
+            pixels = self._normalised(self._mixed(self._image, index, source))
+        return self._grid.to_network(pixels, source, region)
+
+    def _turn_to(self, index: Index) -> None:
+        self._index, self._whole, self._limits = None, None, []
+        if self._overview is not None:
+            layout = Layout.of(self._overview, self._layout.axes, dims=self._layout.dims)
+            sample = self._mix(layout.take(self._overview, index))
+            self._limits = [find_limits(channel, self._how) for channel in sample]
+        if prod(self._layout.spatial_shape) <= WHOLE_PIXELS:
+            piece = self._mixed(self._image, index, self._layout.whole)
+            self._limits = self._limits or [find_limits(channel, self._how) for channel in piece]
+            self._whole = self._normalised(piece)
+        elif not self._limits:
+            sample = self._thinned(index) if self._in_memory else self._sampled(index)
+            self._limits = [find_limits(channel, self._how) for channel in sample]
+        self._index = index
+
+    def _mixed(self, image: ArrayLike, index: Index, region: Region) -> NDArray[np.generic]:
+        return self._mix(self._layout.take(image, index, region))
+
+    def _normalised(self, channels: NDArray[np.generic]) -> FloatArray:
+        pairs = zip(channels, self._limits, strict=True)
+        return np.stack([normalise(channel, limits) for channel, limits in pairs])
+
+    def _thinned(self, index: Index) -> NDArray[np.generic]:
+        """Every so many pixels of a piece that is in memory, which costs nothing."""
+        dims = self._layout.dims
+        step = int((prod(self._layout.spatial_shape) / SAMPLED_PIXELS) ** (1 / dims)) + 1
+        region = tuple(slice(0, length, step) for length in self._layout.spatial_shape)
+        return self._mixed(self._image, index, region)
+
+    def _sampled(self, index: Index) -> NDArray[np.generic]:
+        """Some chunks of a piece, ``(c, n)``; those that can't be read are left out."""
+        found, problem = [], None
+        for region in self._spread():
+            try:
+                part = self._mixed(self._image, index, region)
+            except UnreadableError as error:
+                problem = error
+            else:
+                found.append(part.reshape(len(part), -1))
+        if problem is not None and not found:
+            raise problem
+        return np.concatenate(found, axis=1)
+
+    def _spread(self) -> list[Region]:
+        """Chunks of a piece, or pieces of them, evenly spread over it."""
+        axes, shape = self._layout.axes, self._layout.spatial_shape
+        largest = int(SAMPLED_PIXELS ** (1 / self._layout.dims)) // 2
+        sides = [min(self._chunk[axes.index(a)], largest) for a in self._layout.spatial_axes]
+        chunks = [self._chunk[axes.index(a)] for a in self._layout.spatial_axes]
+        counts = [-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True)]
+        numbers = np.linspace(0, prod(counts) - 1, min(SAMPLED_PARTS, prod(counts)))
+        regions = []
+        for number in np.unique(numbers.round().astype(int)):
+            place = np.unravel_index(number, counts)
+            starts = [int(p) * chunk for p, chunk in zip(place, chunks, strict=True)]
+            regions.append(
+                tuple(
+                    slice(start, min(start + side, n))
+                    for start, side, n in zip(starts, sides, shape, strict=True)
+                )
+            )
+        return regions

@@ -1,0 +1,104 @@
+"""Room for results: in memory, or in a store on the disk where they would take too much of it.
+
+The store lies in the user's cache folder, in chunks that are compressed and written as they are
+filled; what was never filled takes no room. It goes when nothing refers to it any more, and a
+store that a killed process left behind goes with the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import psutil
+import zarr
+
+from napari_unetpp.errors import UserError
+
+SHARE_OF_MEMORY = 1 / 32
+"""Of the computer's memory: results that take more than this go to the disk."""
+CACHE = "NAPARI_UNETPP_CACHE"
+"""Environment variable that names the folder for the stores in place of the user's cache."""
+CHUNK = {2: 512, 3: 64}
+"""Side of a chunk: a few hundred kilobytes, so that the brush and the sliders are quick."""
+SPARE_BYTES = 1 << 30
+"""That stay free on the disk."""
+
+
+def cache_folder() -> Path:
+    """Where the stores are."""
+    named = os.environ.get(CACHE)
+    return Path(named) if named else Path(platformdirs.user_cache_path("napari-unetpp", False))
+
+
+def fits_in_memory(needed: float) -> bool:
+    """Whether results of so many bytes are kept in memory."""
+    return needed <= SHARE_OF_MEMORY * float(psutil.virtual_memory().total)
+
+
+def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) -> Any:
+    """Zeros: a numpy array, or a zarr array on the disk.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        The last `dims` axes are cut into chunks, of the others each position is one.
+    dtype : dtype
+        Of the values.
+    dims : {2, 3}
+        How many axes a plane or volume has.
+    in_memory : bool
+        Where; see `fits_in_memory`.
+
+    Raises
+    ------
+    UserError
+        If the folder can't be written.
+    """
+    if in_memory:
+        return np.zeros(shape, dtype)
+    remove_left_behind()
+    try:
+        parent = cache_folder()
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"results-{os.getpid()}-", dir=parent))
+    except OSError as error:
+        raise UserError(
+            f"The results are too large for memory, and {cache_folder()} can't be written "
+            f"({error.strerror}): name another folder in {CACHE}."
+        ) from error
+    chunks = [1] * (len(shape) - dims) + [min(CHUNK[dims], n) for n in shape[-dims:]]
+    array = zarr.create_array(
+        store=folder / "values", shape=tuple(shape), chunks=tuple(chunks), dtype=dtype, fill_value=0
+    )
+    weakref.finalize(array, shutil.rmtree, folder, ignore_errors=True)
+    return array
+
+
+def used_bytes() -> int:
+    """How much the stores take on the disk."""
+    if not cache_folder().is_dir():
+        return 0
+    return sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file())
+
+
+def remove_left_behind() -> None:
+    """Remove the stores of processes that are gone."""
+    folders = cache_folder().glob("results-*-*") if cache_folder().is_dir() else ()
+    for folder in folders:
+        number = folder.name.split("-")[1]
+        if not number.isdigit() or not psutil.pid_exists(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def bytes_of(shape: Sequence[int], dtype: Any) -> int:
+    """What an array takes in memory."""
+    return prod(shape) * int(np.dtype(dtype).itemsize)

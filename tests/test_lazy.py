@@ -1,0 +1,127 @@
+"""Lazy images: read chunk by chunk, each once, and what can't be read is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_unetpp.inference import reading
+from napari_unetpp.inference.chunks import ChunkedImage, UnreadableError
+from napari_unetpp.inference.options import SegmentOptions
+from napari_unetpp.inference.predict import segment
+
+
+class Counted:
+    """A chunked image that counts what is read of it, and fails at some places."""
+
+    def __init__(self, pixels, chunks, broken=()):
+        self.pixels, self.chunks, self.broken = pixels, chunks, broken
+        self.shape, self.dtype = pixels.shape, pixels.dtype
+        self.reads = Counter()
+
+    def __getitem__(self, key):
+        starts = tuple(part if isinstance(part, int) else part.start for part in key)
+        number = tuple(start // side for start, side in zip(starts, self.chunks, strict=True))
+        self.reads[number] += 1
+        if number in self.broken:
+            raise OSError("the checksum is wrong")
+        return self.pixels[key]
+
+
+def picture(*shape, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.random(shape) * np.linspace(1, 3, shape[-1]) * 1000).astype(np.uint16)
+
+
+@given(st.data())
+def test_any_part_is_as_in_the_image(data):
+    shape = (3, 17, 29)
+    pixels = picture(*shape)
+    chunks = tuple(data.draw(st.integers(1, n)) for n in shape)
+    image = Counted(pixels, chunks)
+    chunked = ChunkedImage(image)
+    for _ in range(3):
+        parts = [
+            slice(start := data.draw(st.integers(0, n - 1)), data.draw(st.integers(start + 1, n)))
+            for n in shape[1:]
+        ]
+        key = (data.draw(st.integers(0, 2)), *parts)
+        np.testing.assert_array_equal(chunked[key], pixels[key])
+    assert set(image.reads.values()) <= {1}
+
+
+@pytest.fixture
+def tile_by_tile(monkeypatch):
+    """Planes of any size are read tile by tile."""
+    monkeypatch.setattr(reading, "WHOLE_PIXELS", 0)
+
+
+@pytest.mark.usefixtures("tile_by_tile", "fp32")
+def test_each_chunk_is_read_once_though_tiles_overlap(tiny_model):
+    pixels = picture(2, 300, 410)
+    image = Counted(pixels, (1, 64, 80))
+    options = SegmentOptions(tile=160, floats=True)
+    found = segment(image, tiny_model, axes="ZYX", options=options)
+    assert len(image.reads) == 2 * 5 * 6
+    assert set(image.reads.values()) == {1}
+    assert (found.reached == 3).all()
+
+
+@pytest.mark.usefixtures("tile_by_tile", "fp32")
+@pytest.mark.parametrize("kind", ["dask", "zarr", "numpy"])
+def test_lazy_images_give_what_images_in_memory_give(tiny_model, kind):
+    pixels = picture(2, 150, 210)
+    whole = segment(pixels, tiny_model, options=SegmentOptions(floats=True))
+    image = {
+        "dask": lambda: da.from_array(pixels, chunks=(1, (70, 50, 30), 64)),
+        "zarr": lambda: zarr.array(pixels, chunks=(1, 64, 64)),
+        "numpy": lambda: pixels,
+    }[kind]()
+    found = segment(image, tiny_model, options=SegmentOptions(floats=True, tile=160))
+    assert abs(found.values - whole.values).max() <= 0.02
+
+
+@pytest.mark.usefixtures("tile_by_tile")
+def test_what_cannot_be_read_is_named_and_the_rest_goes_on(tiny_model):
+    image = Counted(picture(2, 200, 500), (1, 200, 100), broken={(1, 0, 4)})
+    events = []
+    options = SegmentOptions(tile=200)
+    found = segment(image, tiny_model, axes="ZYX", options=options, progress=events.append)
+    (notice,) = {event.notice for event in events if event.notice}
+    assert notice.startswith("A part of the image can't be read (the checksum is wrong): Z 1, Y 0")
+    assert notice.endswith("is left out.")
+    assert found.reached[0].all()
+    assert found.reached[1, :, :200].all()
+    assert not found.reached[1, :, 400:].any()
+    assert [event.head for event in events].count(0) == 1
+
+
+def test_a_plane_that_cannot_be_read_is_left_out(tiny_model):
+    image = Counted(picture(3, 60, 90), (1, 60, 90), broken={(1, 0, 0)})
+    events = []
+    found = segment(image, tiny_model, axes="ZYX", progress=events.append)
+    assert "Z 1, Y 0 to 60, X 0 to 90 is left out" in next(e.notice for e in events if e.notice)
+    assert found.reached[[0, 2]].all()
+    assert not found.reached[1].any()
+
+
+@pytest.mark.usefixtures("tile_by_tile")
+def test_the_intensities_can_come_from_an_overview(tiny_model):
+    pixels = picture(240, 330)
+    image = Counted(pixels, (240, 30))
+    options = SegmentOptions(overview=pixels[::4, ::4], region=(slice(0, 64), slice(0, 64)))
+    found = segment(image, tiny_model, options=options)
+    assert found.reached[:64, :64].all()
+    assert max(number[1] for number in image.reads) <= 5  # nothing is read just for intensities
+
+
+def test_an_error_of_the_image_tells_why():
+    image = ChunkedImage(Counted(picture(20, 30), (10, 10), broken={(0, 0)}))
+    with pytest.raises(UnreadableError, match="the checksum is wrong"):
+        image[slice(0, 20), slice(0, 5)]
