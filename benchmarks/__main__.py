@@ -14,6 +14,7 @@ import typer
 from benchmarks import engine as engine_
 from benchmarks import finetune as finetune_
 from benchmarks import heads as heads_
+from benchmarks import large as large_
 from benchmarks import learning as learning_
 from benchmarks import memory as memory_
 from benchmarks import pipeline as pipeline_
@@ -53,6 +54,19 @@ def engine(
 def heads(*, size: Size = 512, rounds: Rounds = 15, markdown: Markdown = False) -> None:
     """Each head of one pass against its pruned network alone."""
     report(lambda: heads_.sheets(size=size, rounds=rounds), markdown)
+
+
+@app.command()
+def large(
+    *,
+    depth: Annotated[int, typer.Option(min=1, max=4, help="The deepest head.")] = 4,
+    planes: Annotated[int, typer.Option(min=1, help="Of the first stack.")] = 4,
+    more: Annotated[int, typer.Option(min=1, help="Of the second stack.")] = 8,
+    side: Annotated[int, typer.Option(min=2048, help="Of the large plane.")] = 8192,
+    markdown: Markdown = False,
+) -> None:
+    """Lazy images: peak memory, and time for a megapixel."""
+    report(lambda: large_.sheets(depth=depth, planes=planes, more=more, side=side), markdown)
 
 
 @app.command()

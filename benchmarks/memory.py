@@ -18,7 +18,7 @@ from benchmarks.common import (
 )
 from benchmarks.engine import PLAIN, VARIANTS, make_input, make_network
 from benchmarks.sheet import Sheet
-from napari_unetpp.inference.options import TILE, SegmentOptions
+from napari_unetpp.inference.options import SegmentOptions
 
 STATUS = Path("/proc/self/status")
 Peaks = tuple[float, float]
@@ -110,7 +110,7 @@ def _segment(size: int, ours: list[Precision]) -> Sheet:
         above, peak = in_child(of_segment, precision, size)
         rows.append((precision, f"{above:.0f}", f"{peak:.0f}"))
     return Sheet(
-        f"memory: segment to the deepest head, {size} × {size} uint16, tiles of {TILE}, CPU",
+        f"memory: segment to the deepest head, {size} × {size} uint16, tiles as they fit, CPU",
         ("precision", "above baseline, MB", "whole process, MB"),
         rows,
         "Above what the process held with torch, model and image; the result is in the peak.",

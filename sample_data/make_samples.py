@@ -88,6 +88,35 @@ def stack(rng: np.random.Generator, shape: tuple[int, int, int] = (22, 256, 320)
     return Sample(image, ground_truth(labels[beyond:-beyond], 300), spacing)
 
 
+def volume(rng: np.random.Generator, shape: tuple[int, int, int] = (40, 160, 184)) -> Sample:
+    """Nuclei of an early embryo, light sheet: (Z, Y, X) uint8, few, large, and with much empty.
+
+    Planes are far apart, and the light gets weaker with depth. It is drawn on a finer grid along Z.
+    """
+    fine, step = (0.4, 0.4, 0.4), 3  # µm, and of its planes every so many are imaged
+    tall = (shape[0] * step, *shape[1:])
+    extent = size_of(tall, fine)
+    nuclei = populate(
+        rng,
+        extent,
+        Kind(count=34, semi_axes=(4.2, 4.8, 5.4), clustered=0.2, bend=0.12),
+        allowed=lambda centre: bool(np.linalg.norm((centre / extent - 0.5) * 2) < 1.1),
+    )
+    dividing = Kind(count=3, semi_axes=(1.8, 4.0, 4.4), tone=2.0, bend=0.1, tone_spread=0.1)
+    nuclei += populate(rng, extent, dividing, others=nuclei)
+    labels, rho = rasterise(rng, nuclei, tall, fine)
+    light = tones(labels, nuclei) * (1 - 0.25 * rho**4) * chromatin(rng, tall, fine, contrast=0.25)
+    cytoplasm = gaussian_filter((labels > 0).astype(float), pixels(5, fine))
+    light += 0.05 * cytoplasm + 0.02
+    seen = blur(light, fine, core=(0.9, 0.28, 0.28), halo=(4, 2, 2), share=0.15)
+    depth = np.arange(tall[0])[:, None, None] * fine[0]
+    photons = 30 * seen * np.exp(-depth / 45) * illumination(shape[1:], 0.25)
+    middle = slice(step // 2, None, step)
+    image = camera(rng, photons[middle], gain=3, offset=6, read_noise=1.2, bits=8)
+    truth = ground_truth(labels[middle], 100)
+    return Sample(image, truth, (step * fine[0], *fine[1:]))
+
+
 def histology(rng: np.random.Generator, shape: tuple[int, int] = (480, 640)) -> Sample:
     """Section stained with haematoxylin and eosin, brightfield: (Y, X, RGB) uint8."""
     spacing = (0.25, 0.25)
@@ -232,6 +261,7 @@ def main(folder: Path) -> None:
         "nuclei": fluorescence,
         "stack": stack,
         "histology": histology,
+        "volume": volume,
     }
     for number, (name, make) in enumerate(makers.items()):
         sample = make(np.random.default_rng([SEED, number]))

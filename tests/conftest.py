@@ -62,3 +62,10 @@ def tiny_store(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, tiny_model: Any) 
 def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU computes in 32 bits, whether or not it has bf16: for comparisons to the last bit."""
     monkeypatch.setattr("napari_unetpp.inference.devices._cpu_has_bf16", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Neither tiles that fitted in another test nor results that others left on the disk."""
+    monkeypatch.setattr("napari_unetpp.inference.memory._WORKED", {}, raising=False)
+    monkeypatch.setenv("NAPARI_UNETPP_CACHE", str(tmp_path / "cache"))

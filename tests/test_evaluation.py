@@ -196,7 +196,7 @@ def test_labels_of_another_shape_are_named(tmp_path: Path, tiny_model: Any) -> N
 
 
 def test_costs_grow_with_depth(tiny_model: Any) -> None:
-    costs = costs_of(tiny_model, choose_device("cpu"), plane=(32, 48))
+    costs = costs_of(tiny_model, choose_device("cpu"), piece=(32, 48))
 
     parameters = [cost.parameters for cost in costs]
     assert parameters == [parameter_count(tiny_model.network.pruned(k)) for k in (1, 2, 3)]

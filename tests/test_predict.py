@@ -10,10 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.inference import memory
 from napari_unetpp.inference.devices import Device, choose_device, is_out_of_memory, prepared
 from napari_unetpp.inference.heads import Heads, disagreement_of, mask_of
 from napari_unetpp.inference.normalise import find_limits, normalise
-from napari_unetpp.inference.predict import SegmentOptions, segment, segment_tiles
+from napari_unetpp.inference.options import SMALLEST_TILE
+from napari_unetpp.inference.predict import (
+    SegmentOptions,
+    segment,
+    segment_region,
+    segment_tiles,
+)
 from napari_unetpp.inference.uncertain import uncertain_places
 from napari_unetpp.models import Normalisation
 from napari_unetpp.network import UNetPlusPlus
@@ -440,11 +447,15 @@ def test_empty_heads_are_all_background(tiny_model):
     assert not heads.ensemble().any()
 
 
-@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 100))
-def test_uncertain_places_lie_in_the_image_and_come_in_order(height, width, seed):
-    values = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
-    places = uncertain_places(values, (3,))
-    assert all(0 <= p.y < height and 0 <= p.x < width and p.index == (3,) for p in places)
+@given(st.lists(st.integers(1, 70), min_size=2, max_size=3), st.integers(0, 100))
+def test_uncertain_places_lie_in_the_image_and_come_in_order(shape, seed):
+    values = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    start = [5, 0, 7][: len(shape)]
+    places = uncertain_places(values, (3,), start)
+    for place in places:
+        inside = np.subtract(place.position, start)
+        assert ((inside >= 0) & (inside < shape)).all()
+        assert place.index == (3,)
     figures = [p.disagreement for p in places]
     assert figures == sorted(figures, reverse=True)
 
@@ -454,7 +465,7 @@ def test_the_uncertain_place_is_found_at_a_border_too(y, x):
     values = np.zeros((67, 94), np.uint8)
     values[max(y - 6, 0) : y + 6, max(x - 6, 0) : x + 6] = 255
     (place,) = uncertain_places(values, ())
-    assert np.hypot(place.y - y, place.x - x) < 16
+    assert np.hypot(*np.subtract(place.position, (y, x))) < 16
     assert not uncertain_places(np.zeros_like(values), ())
 
 
@@ -495,3 +506,39 @@ def test_heads_that_are_not_computed_yet_count_nowhere(tiny_model):
     np.testing.assert_array_equal(heads.ensemble()[0][:, :20], heads.probabilities[0][:, :20])
     mean = heads.probabilities[:, :, 20:].mean(axis=0)
     np.testing.assert_allclose(heads.ensemble()[0][:, 20:], mean, atol=0.5)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_regions_on_their_own_make_up_the_whole(tiny_model):
+    image = picture(2, 150, 210)
+    whole = segment(image, tiny_model).values
+    for top, bottom in ((0, 64), (64, 150)):
+        for left, right in ((0, 100), (100, 210)):
+            region = (slice(top, bottom), slice(left, right))
+            part = segment_region(image, tiny_model, axes="ZYX", index=(1,), region=region)
+            wanted = whole[:, :, 1, top:bottom, left:right].astype(int)
+            assert part.shape == wanted.shape
+            assert abs(part - wanted).max() <= 5
+
+
+@pytest.mark.parametrize(("dims", "depth"), [(2, 1), (2, 3), (3, 2)])
+def test_tiles_are_as_large_as_memory_allows(make_model, monkeypatch, dims, depth):
+    spec, device = make_model(dims=dims).spec, choose_device("cpu")
+    sides = []
+    for room in (1e5, 1e7, 1e9, 1e13):
+        monkeypatch.setattr(memory, "_room", lambda device, room=room: room)
+        sides.append(memory.tile_for(spec, depth, device))
+        if sides[-1] > SMALLEST_TILE[dims]:
+            assert memory.bytes_of_tile(spec, depth, device, sides[-1]) <= room
+    assert sides == sorted(sides)
+    assert sides[0] == SMALLEST_TILE[dims]
+    assert sides[-1] == memory.LARGEST_TILE[dims]
+
+
+def test_the_size_that_worked_is_remembered(tiny_model, monkeypatch):
+    monkeypatch.setattr(memory, "_WORKED", {})
+    short_of_memory(monkeypatch, 160 * 160)
+    segment(picture(150, 300), tiny_model)
+    events = []
+    segment(picture(150, 300), tiny_model, progress=events.append)
+    assert not [event.notice for event in events if event.notice]

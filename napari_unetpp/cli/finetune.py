@@ -85,7 +85,11 @@ def finetune(
     if name is not None:
         store.free_path(name)  # a name that can't be is refused before the work, not after it
     kind = _kind(trust, label_kind)
+
+    from napari_unetpp.training.options import check_dims
+
     parent = load_model(model)
+    check_dims(parent.spec)
     corrections = _read(images, labels, parent, kind, device)
 
     from napari_unetpp.training.corrections import CorrectionFolder

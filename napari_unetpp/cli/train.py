@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from napari_unetpp.cli.console import progress_bar, say, until_interrupted
 from napari_unetpp.cli.options import DeviceOption, ForceOption, ImagesArgument, LabelsArgument
 from napari_unetpp.errors import UserError
+from napari_unetpp.inference.layout import Dims
 from napari_unetpp.models import ModelSpec
+from napari_unetpp.models.spec import Normalisation
 
 if TYPE_CHECKING:
     from napari_unetpp.training.fit import FitEvent
@@ -47,7 +49,10 @@ def train(
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Time at the most.")] = None,
     patch: Annotated[
         int | None,
-        typer.Option(min=32, help="Side of a patch in pixels; by default 192 for L4, 128 for L3."),
+        typer.Option(
+            min=32,
+            help="Side of a patch in pixels; by default 192 for L4, 128 for L3, 64 in volumes.",
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Patches in a step.")] = 6,
     learning_rate: Annotated[float, typer.Option(min=1e-7, help="The highest; of AdamW.")] = 1e-3,
@@ -57,6 +62,19 @@ def train(
     widths: Annotated[
         str, typer.Option(help="Channels of the rows of the network; one row more than heads.")
     ] = "32,64,128,256,512",
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="Learn volumes (3D) rather than their planes.")
+    ] = False,
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Z,Y,X", help="Of the images in µm, like 0.5,0.5,0.5; for volumes only."
+        ),
+    ] = None,
+    background: Annotated[
+        Literal["auto", "dark", "bright"],
+        typer.Option(help="Of the images; auto decides for each by its median."),
+    ] = "auto",
     norm: Annotated[
         Literal["batch", "none"], typer.Option(help="Normalisation in the network.")
     ] = "batch",
@@ -83,12 +101,13 @@ def train(
     """
     if output.suffix != SUFFIX:
         raise UserError(f"The model's file is {output.name!r}: give one that ends in {SUFFIX}.")
-    spec = _spec(name or output.stem, widths, norm).model_copy(
+    spec = _spec(name or output.stem, widths, norm, 3 if volumes else 2, voxel_size).model_copy(
         update={
             "classes": (finds,),
             "description": description,
             "origin": origin,
             "licence": licence,
+            "normalisation": Normalisation(background=background),
         }
     )
 
@@ -100,7 +119,7 @@ def train(
     options = FitOptions(
         steps=steps,
         minutes=minutes,
-        patch=None if patch is None else (patch, patch),
+        patch=None if patch is None else (patch,) * spec.dims,
         batch=batch,
         learning_rate=learning_rate,
         augmentation=Augmentation(scale=scale),
@@ -130,19 +149,25 @@ def train(
     say(f"{spec.name} was trained for {last} steps: it is in {output}.")
 
 
-def _spec(name: str, widths: str, norm: str) -> ModelSpec:
+def _spec(name: str, widths: str, norm: str, dims: Dims, voxel_size: str | None) -> ModelSpec:
     fields: dict[str, Any] = {"name": name, "widths": widths.split(",")}
+    if voxel_size is not None:
+        if dims != 3:
+            raise UserError("A voxel size is for volumes: give --volumes, or leave it out.")
+        fields["voxel_size"] = voxel_size.split(",")
     try:
-        return ModelSpec(**fields, norm=None if norm == "none" else "batch")
+        return ModelSpec(**fields, norm=None if norm == "none" else "batch", dims=dims)
     except ValidationError as error:
         first = error.errors()[0]
         option, value = first["loc"][0], fields[str(first["loc"][0])]
         wanted = {
             "name": "begin with a letter or digit, and use letters, digits, spaces and . _ + -",
             "widths": "give two to nine whole numbers like 32,64,128,256,512",
+            "voxel_size": "give three lengths in µm above 0, along Z, Y and X, like 0.5,0.5,0.5",
         }[str(option)]
         shown = value if isinstance(value, str) else ",".join(value)
-        raise UserError(f"The {option} {shown!r} can't be used: {wanted}.") from error
+        words = str(option).replace("_", " ")
+        raise UserError(f"The {words} {shown!r} can't be used: {wanted}.") from error
 
 
 def _follow(events: Iterator[FitEvent], options: FitOptions) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import prod
 
 import torch
 
@@ -11,36 +12,37 @@ from napari_unetpp.inference.devices import Device, memory_format, prepared, tun
 from napari_unetpp.models.file import Model
 from napari_unetpp.network import UNetPlusPlus
 
-PLANE = (512, 512)
+PIECE = {2: (512, 512), 3: (64, 64, 64)}
+"""A plane, and a volume of as many voxels."""
 REPEATS = 3
 
 
 def costs_of(
-    model: Model, device: Device, *, depth: int | None = None, plane: tuple[int, int] = PLANE
+    model: Model, device: Device, *, depth: int | None = None, piece: tuple[int, ...] | None = None
 ) -> list[Cost]:
     """The cost of each head up to `depth`, the shallowest first.
 
-    The time is what passes until the network alone gives that head, on one plane of noise: the
-    shortest of three runs after one that isn't counted. As heads come as early as their pruned
-    networks would give them (but for the last layers of the heads before), it is the time of
-    running just that deep. Reading, normalising, tiling and blending come on top, and so does
+    The time is what passes until the network alone gives that head, on one plane or volume of
+    noise: the shortest of three runs after one that isn't counted. As heads come as early as their
+    pruned networks would give them (but for the last layers of the heads before), it is the time
+    of running just that deep. Reading, normalising, tiling and blending come on top, and so does
     what neighbouring tiles share.
 
     Parameters
     ----------
     model : Model
-        Of 2D.
+        For planes or volumes.
     device : Device
         Where.
     depth : int, optional
         The deepest head; by default the model's.
-    plane : (int, int)
-        Rows and columns. Small planes cost more per pixel.
+    piece : tuple of int, optional
+        Sides of the plane or volume; see `PIECE`. Small ones cost more per pixel.
     """
-    depth = depth or model.spec.depth
+    depth, piece = depth or model.spec.depth, piece or PIECE[model.spec.dims]
     parameters = [parameter_count(model.network.pruned(k)) for k in range(1, depth + 1)]
-    seconds = _seconds(prepared(model.network, device), device, depth, plane)
-    megapixels = plane[0] * plane[1] / 1e6
+    seconds = _seconds(prepared(model.network, device), device, depth, piece)
+    megapixels = prod(piece) / 1e6
     return [Cost(n, 1e3 * s / megapixels) for n, s in zip(parameters, seconds, strict=True)]
 
 
@@ -50,11 +52,11 @@ def parameter_count(network: UNetPlusPlus) -> int:
 
 
 def _seconds(
-    network: UNetPlusPlus, device: Device, depth: int, plane: tuple[int, int]
+    network: UNetPlusPlus, device: Device, depth: int, piece: tuple[int, ...]
 ) -> list[float]:
     """Time from the input to each head."""
     tune_allocator()
-    batch = torch.rand(1, network.in_channels, *plane).to(device.kind, device.dtype)
+    batch = torch.rand(1, network.in_channels, *piece).to(device.kind, device.dtype)
     batch = batch.to(memory_format=memory_format(network.dims))
     runs = []
     for _ in range(REPEATS + 1):

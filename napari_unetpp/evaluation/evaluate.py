@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from napari_unetpp.inference.devices import choose_device
 from napari_unetpp.inference.heads import Heads, mask_of
 from napari_unetpp.inference.instances import separate
 from napari_unetpp.inference.layout import Layout
-from napari_unetpp.inference.options import SegmentOptions
+from napari_unetpp.inference.options import SegmentOptions, pixel_size_along
 from napari_unetpp.inference.predict import segment
 from napari_unetpp.models.file import Model
 
@@ -48,7 +49,7 @@ def evaluate(
     pairs : sequence of (image file, label file)
         As `find_pairs` gives them.
     model : Model
-        Of 2D; stacks are taken plane by plane.
+        One of 2D takes stacks plane by plane.
     options : SegmentOptions, optional
         How to segment; the depth is the last head that is looked at.
     threshold : float
@@ -91,7 +92,7 @@ def evaluate(
 
 
 def count(mask: NDArray[np.uint8], labels: NDArray[Any], heads: Heads) -> Counts:
-    """Count one image, plane by plane and class by class.
+    """Count one image, piece by piece and class by class.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def count(mask: NDArray[np.uint8], labels: NDArray[Any], heads: Heads) -> Counts
             total += Counts(
                 0,
                 PixelCounts.of(found, truth),
-                InstanceCounts.of(separate(found), _instances(truth)),
+                InstanceCounts.of(separate(found, heads.layout.dims), _instances(truth)),
             )
     return total
 
@@ -121,13 +122,16 @@ def _segment_pair(
     image_path: Path, label_path: Path, model: Model, options: SegmentOptions
 ) -> tuple[Heads, NDArray[Any]]:
     image, labels = read_image(image_path), read_image(label_path).data
-    needed = Layout.of(image.data, image.axes).result_shape
+    dims = model.spec.dims
+    needed = Layout.of(image.data, image.axes, dims=dims).result_shape
     if labels.shape != needed:
         raise UserError(
             f"{label_path.name} has shape {labels.shape}, but its image needs labels of shape "
             f"{needed}."
         )
     try:
+        size = options.pixel_size or pixel_size_along(image.pixel_size.lengths, dims)
+        options = replace(options, pixel_size=size)
         return segment(image.data, model, axes=image.axes, options=options), labels
     except UserError as error:
         raise UserError(f"{image_path.name}: {error}") from error

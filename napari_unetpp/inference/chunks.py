@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import ArrayLike
 
-KEPT_BYTES = 256 << 20
+KEPT_BYTES = 128 << 20
 """Of chunks that are kept for the tiles to come: neighbouring tiles need the same ones."""
 
 Key = tuple[int | slice, ...]
@@ -90,6 +90,8 @@ class ChunkedImage:
             return np.asarray(self._image[key])
         except MemoryError:
             raise
+        except UserError as error:  # it says already what is wrong
+            raise UnreadableError(str(error)) from error
         except Exception as error:  # a lazy image may be anything, and fail in any way
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             raise UnreadableError(f"A part of the image can't be read ({reason}).") from error

@@ -140,6 +140,36 @@ class Window:
         self.values[head - 1][(..., *inside(region, self.region))] = values
 
 
+class LazyMask:
+    """The mask of a head, or of the mean of the heads, made where it is read.
+
+    Parameters
+    ----------
+    heads : Heads
+        Of what.
+    head : int, optional
+        Which one, from 1; by default the mean of all.
+    threshold : float
+        See `mask_of`.
+    """
+
+    def __init__(self, heads: Heads, head: int | None = None, threshold: float = 0.5) -> None:
+        self._heads, self._head, self._threshold = heads, head, threshold
+        self.shape = tuple(int(n) for n in heads.reached.shape)
+        self.dtype = np.dtype(np.uint8)
+        self.chunks = getattr(heads.reached, "chunks", self.shape)
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        """A part of the mask, by integers, slices and an ellipsis."""
+        key = key if isinstance(key, tuple) else (key,)
+        which = slice(None) if self._head is None else slice(self._head - 1, self._head)
+        values = np.asarray(self._heads.values[(which, slice(None), *key)])
+        if self._head is None:
+            mean = mean_of(values, np.asarray(self._heads.reached[key]))
+            return mask_of(mean, self._threshold)
+        return mask_of(values[0], self._threshold)
+
+
 def mask_of(probabilities: NDArray[Any], threshold: float = 0.5) -> NDArray[np.uint8]:
     """Class numbers from probabilities.
 

@@ -22,7 +22,7 @@ SMALLEST = 10
 """Objects of fewer pixels are dropped as specks."""
 
 
-def separate(mask: NDArray[Any]) -> NDArray[np.int32]:
+def separate(mask: NDArray[Any], dims: int = 2) -> NDArray[np.int32]:
     """Instances of a mask: pieces, cut at their necks.
 
     A watershed of the distance to the background gives one part for each of its peaks; parts
@@ -31,27 +31,29 @@ def separate(mask: NDArray[Any]) -> NDArray[np.int32]:
     Parameters
     ----------
     mask : array
-        Shape ``(y, x)`` or with planes before; everything but 0 is foreground. Planes are
-        separated one by one; with several classes, each class on its own.
+        Shape ``(y, x)`` or ``(z, y, x)``, or with further axes before; everything but 0 is
+        foreground. With several classes, each class is separated on its own.
+    dims : {2, 3}
+        Whether planes are separated one by one, or whole volumes.
 
     Returns
     -------
     int32 array of the same shape
-        0 is background; instances are numbered from 1, each number in one plane only.
+        0 is background; instances are numbered from 1, each number in one plane or volume only.
     """
     instances = np.zeros(mask.shape, np.int32)
     count = 0
-    for index in np.ndindex(*mask.shape[:-2]):
+    for index in np.ndindex(*mask.shape[:-dims]):
         for value in np.unique(mask[index]):
             if value:
-                separated = _separate_plane(mask[index] == value)
+                separated = _separate_piece(mask[index] == value)
                 found = separated > 0
                 instances[index][found] = separated[found] + count
                 count += int(separated.max())
     return instances
 
 
-def _separate_plane(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+def _separate_piece(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     pieces, count = ndimage.label(mask)
     large = np.bincount(pieces.ravel(), minlength=count + 1) >= SMALLEST
     large[0] = False
@@ -59,7 +61,8 @@ def _separate_plane(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     distance = ndimage.distance_transform_edt(mask).astype(np.float32)
     height = np.where(mask, ndimage.gaussian_filter(distance, SMOOTHING), 0)
     # Padded, as a plane that is all one plateau would have no peak.
-    peaks = local_maxima(np.pad(height, 1), connectivity=1)[1:-1, 1:-1]  # type: ignore[no-untyped-call]
+    peaks = local_maxima(np.pad(height, 1), connectivity=1)  # type: ignore[no-untyped-call]
+    peaks = peaks[(slice(1, -1),) * mask.ndim]
     seeds, count = ndimage.label(peaks & mask)
     tops = np.zeros(count + 1, np.float32)
     tops[seeds] = height
@@ -73,7 +76,9 @@ def _passes(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Pairs of parts that touch ``(n, 2)`` and the height of the pass between, highest first."""
     pairs, heights = [], []
-    for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+    for axis in range(parts.ndim):
+        before = (slice(None),) * axis
+        a, b = (*before, slice(1, None)), (*before, slice(None, -1))
         touch = (parts[a] != parts[b]) & (parts[a] > 0) & (parts[b] > 0)
         pairs.append(np.sort(np.stack([parts[a][touch], parts[b][touch]], axis=1), axis=1))
         heights.append(np.minimum(height[a][touch], height[b][touch]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from napari_unetpp.inference.layout import ArrayLike, Index, Region
@@ -10,6 +10,12 @@ from napari_unetpp.models.spec import Normalisation
 
 SMALLEST_TILE = {2: 128, 3: 32}
 """In smaller tiles most pixels are near a side, and the result depends on the tiling."""
+
+
+def pixel_size_along(lengths: Mapping[str, float], dims: int) -> tuple[float, ...] | None:
+    """Lengths of a pixel along the axes of a plane or volume; None if one of them isn't known."""
+    axes = "ZYX"[-dims:]
+    return tuple(lengths[a] for a in axes) if all(a in lengths for a in axes) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,10 @@ import zarr
 
 from napari_unetpp.errors import UserError
 
-SHARE_OF_MEMORY = 1 / 32
+SHARE_OF_MEMORY = 1 / 64
 """Of the computer's memory: results that take more than this go to the disk."""
+MOST_IN_MEMORY = 256e6
+"""Bytes; nor more than this, however much memory there is."""
 CACHE = "NAPARI_UNETPP_CACHE"
 """Environment variable that names the folder for the stores in place of the user's cache."""
 CHUNK = {2: 512, 3: 64}
@@ -41,7 +43,8 @@ def cache_folder() -> Path:
 
 def fits_in_memory(needed: float) -> bool:
     """Whether results of so many bytes are kept in memory."""
-    return needed <= SHARE_OF_MEMORY * float(psutil.virtual_memory().total)
+    share = SHARE_OF_MEMORY * float(psutil.virtual_memory().total)
+    return needed <= min(share, MOST_IN_MEMORY)
 
 
 def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) -> Any:

@@ -132,6 +132,12 @@ class ModelSpec(Frozen):
     history: tuple[HistoryEntry, ...] = ()
     format: int = FORMAT
 
+    @model_validator(mode="after")
+    def _voxels_are_of_volumes(self) -> ModelSpec:
+        if self.voxel_size is not None and self.dims != 3:
+            raise ValueError("a voxel size is for volumes, and this model is for planes")
+        return self
+
     @property
     def parent_name(self) -> str | None:
         """The name of the model that this one was fine-tuned from, if it was."""

@@ -94,36 +94,53 @@ def head(in_channels: int, classes: int, *, dims: int) -> nn.Module:
     return LAYER_KINDS[dims].convolution(in_channels, classes, 1)
 
 
-STRIP = 256
+STRIP = 128
 """Rows of a strip: few enough to save most of the memory, and so many that little is done twice."""
 
 
-def in_strips(node: nn.Module, skips: Sequence[Tensor]) -> Tensor:
-    """A node's output for its concatenated inputs, ``(b, (j + 1) * width, *spatial)``.
+def nested(node: nn.Module, up: nn.Module, below: Tensor, skips: Sequence[Tensor]) -> Tensor:
+    """``X[i][j]`` from ``X[i+1][j-1]``, which is sampled up, and ``X[i][0] … X[i][j-1]``.
 
-    Where no gradient is wanted, the concatenation is made and used strip by strip along the first
-    spatial axis, as all of it would be the largest tensor by far: L4 takes two thirds of the
-    memory. Each strip has the rows around it that its two convolutions see.
+    Where no gradient is wanted it is made strip by strip along the first spatial axis, as the
+    concatenation would be the largest tensor by far. Each strip has the rows around it that the
+    node's two convolutions see.
     """
     rows = skips[0].shape[2]
     if torch.is_grad_enabled() or rows <= STRIP * 1.5:
-        whole: Tensor = node(torch.cat(list(skips), dim=1))
-        return whole
+        return _part(node, up, below, skips, 0, rows)
     out: Tensor | None = None
     for start in range(0, rows, STRIP):
         stop = min(start + STRIP, rows)
         first, last = max(start - SEEN, 0), min(stop + SEEN, rows)
-        part = torch.cat([skip.narrow(2, first, last - first) for skip in skips], dim=1)
-        found = node(part).narrow(2, start - first, stop - start)
+        found = _part(node, up, below, skips, first, last).narrow(2, start - first, stop - start)
         if out is None:
-            shape = (*found.shape[:2], rows, *found.shape[3:])
-            out = torch.empty(shape, dtype=found.dtype, device=found.device)
-            if not skips[0].is_contiguous():  # as the rest of the network has it: channels last
-                kind = torch.channels_last if out.ndim == 4 else torch.channels_last_3d
-                out = out.to(memory_format=kind)
+            out = torch.empty(
+                (*found.shape[:2], rows, *found.shape[3:]),
+                dtype=found.dtype,
+                device=found.device,
+                memory_format=_format_of(skips[0]),
+            )
         out.narrow(2, start, stop - start).copy_(found)
     assert out is not None
     return out
+
+
+def _part(
+    node: nn.Module, up: nn.Module, below: Tensor, skips: Sequence[Tensor], first: int, last: int
+) -> Tensor:
+    """The node's output for the rows from `first`, which is even, to `last`."""
+    parts = [skip.narrow(2, first, last - first) for skip in skips]
+    half = first // 2
+    sampled = up(below.narrow(2, half, -(-last // 2) - half))
+    found: Tensor = node(torch.cat([crop_to(sampled, like=parts[0]), *parts], dim=1))
+    return found
+
+
+def _format_of(x: Tensor) -> torch.memory_format:
+    """How a tensor lies in memory: its channels first or last."""
+    if x.is_contiguous():
+        return torch.contiguous_format
+    return torch.channels_last if x.ndim == 4 else torch.channels_last_3d
 
 
 def crop_to(x: Tensor, like: Tensor) -> Tensor:

@@ -12,10 +12,9 @@ from napari_unetpp.network.blocks import (
     LAYER_KINDS,
     ConvBlock,
     Norm,
-    crop_to,
     down_sampling,
     head,
-    in_strips,
+    nested,
     up_sampling,
 )
 
@@ -141,8 +140,12 @@ class UNetPlusPlus(nn.Module):
             rows.append([self.nodes[name(diagonal, 0)](encoded)])
             for j in range(1, diagonal + 1):
                 i = diagonal - j
-                up = crop_to(self.ups[name(i, j)](rows[i + 1][j - 1]), like=rows[i][0])
-                rows[i].append(in_strips(self.nodes[name(i, j)], [up, *rows[i]]))
+                below = rows[i + 1][j - 1]
+                if diagonal == depth:
+                    rows[i + 1].clear()  # nothing reads that row any more
+                place = name(i, j)
+                rows[i].append(nested(self.nodes[place], self.ups[place], below, rows[i]))
+                del below
             if diagonal in self.supervised:
                 yield self.classifiers[f"L{diagonal}"](rows[0][diagonal])
 

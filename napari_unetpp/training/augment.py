@@ -24,7 +24,8 @@ class Augmentation:
         change little and few change much (the exponent is the cube of a uniform number), because
         how far outside the light an outline is drawn hangs on the magnification.
     rotate : bool
-        Mirrored, and turned by any angle, because a microscope has no up.
+        Mirrored, and turned by any angle, because a microscope has no up. Volumes are turned
+        about Z alone, along which they are sampled and blurred otherwise, and mirrored there, too.
     sharp : float
         Share of the patches that are mirrored and turned by quarters only, pixel by pixel: between
         pixels noise is averaged away, and a network that never saw it doesn't know what to make
@@ -60,22 +61,22 @@ class Patch:
 
 
 def draw_patch(
-    sample: Sample, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+    sample: Sample, size: tuple[int, ...], augmentation: Augmentation, rng: np.random.Generator
 ) -> Patch:
-    """A random, augmented patch of `size` ``(y, x)``; beyond the border the sample is mirrored."""
+    """A random, augmented patch of spatial `size`; beyond the border the sample is mirrored."""
     patch = _move(sample, size, augmentation, rng)
     return Patch(_relight(patch.image, augmentation, rng), patch.mask, patch.weight)
 
 
 def _move(
-    sample: Sample, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+    sample: Sample, size: tuple[int, ...], augmentation: Augmentation, rng: np.random.Generator
 ) -> Patch:
     sharp = rng.random() < augmentation.sharp
     scale = 1.0 if sharp else augmentation.scale ** (rng.uniform(-1, 1) ** 3)
-    angle = _angle(sharp, rng) if augmentation.rotate else 0.0
-    mirror = rng.choice([-1.0, 1.0]) if augmentation.rotate else 1.0
-    cosine, sine = np.cos(angle), np.sin(angle)
-    matrix = np.array([[cosine, -sine * mirror], [sine, cosine * mirror]]) / scale
+    matrix = np.eye(len(size))
+    if augmentation.rotate:
+        matrix = _turn(sharp, len(size), rng)
+    matrix /= scale
 
     # Only the window that the patch comes from is touched: samples may be large.
     middle = (np.asarray(size) - 1) / 2
@@ -83,9 +84,11 @@ def _move(
     shape = np.asarray(sample.image.shape[1:])
     centre = _centre(sample, shape - 1, reach, rng)
     half = reach + 2  # for the interpolation
-    rows, columns = (
-        _mirrored(np.arange(int(c - h), int(c + h) + 2), n)
-        for c, h, n in zip(centre, half, shape, strict=True)
+    window = np.ix_(
+        *(
+            _mirrored(np.arange(int(c - h), int(c + h) + 2), n)
+            for c, h, n in zip(centre, half, shape, strict=True)
+        )
     )
     start = np.asarray(centre) - [int(c - h) for c, h in zip(centre, half, strict=True)]
     offset = start - matrix @ middle
@@ -93,18 +96,32 @@ def _move(
         matrix, offset = np.rint(matrix), np.rint(offset)
 
     def warp(channels: NDArray[np.generic], order: int) -> FloatArray:
-        window = channels[:, rows[:, None], columns].astype(np.float32)
         warped = [
-            ndimage.affine_transform(c, matrix, offset, size, order=order, mode="nearest")
-            for c in window
+            ndimage.affine_transform(
+                channel[window].astype(np.float32),
+                matrix,
+                offset,
+                size,
+                order=order,
+                mode="nearest",
+            )
+            for channel in channels
         ]
         return np.stack(warped)
 
     return Patch(warp(sample.image, 1), warp(sample.mask, 0), warp(sample.weight, 0))
 
 
-def _angle(sharp: bool, rng: np.random.Generator) -> float:
-    return float(rng.integers(4) * np.pi / 2 if sharp else rng.uniform(0, 2 * np.pi))
+def _turn(sharp: bool, dims: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A turn in the plane of Y and X, by quarters where sharp, after mirroring."""
+    angle = float(rng.integers(4) * np.pi / 2 if sharp else rng.uniform(0, 2 * np.pi))
+    mirror = rng.choice([-1.0, 1.0])
+    cosine, sine = np.cos(angle), np.sin(angle)
+    matrix = np.eye(dims)
+    matrix[-2:, -2:] = [[cosine, -sine * mirror], [sine, cosine * mirror]]
+    if dims == 3:
+        matrix[0, 0] = rng.choice([-1.0, 1.0])
+    return matrix
 
 
 def _centre(
@@ -113,9 +130,9 @@ def _centre(
     """Near one of the sample's places, or anywhere; moved to where the patch fits, else middle."""
     if sample.places:
         group = sample.places[rng.integers(len(sample.places))]
-        wanted = group[rng.integers(len(group))] + rng.uniform(-0.5, 0.5, 2) * reach
+        wanted = group[rng.integers(len(group))] + rng.uniform(-0.5, 0.5, len(last)) * reach
     else:
-        wanted = reach + rng.random(2) * (last - 2 * reach)
+        wanted = reach + rng.random(len(last)) * (last - 2 * reach)
     return [
         n / 2 if n <= 2 * r else float(np.clip(w, r, n - r))
         for n, r, w in zip(last, reach, wanted, strict=True)
@@ -132,12 +149,13 @@ def _relight(image: FloatArray, augmentation: Augmentation, rng: np.random.Gener
     image = np.clip(image, 0, 1)
     image = image ** (augmentation.gamma ** rng.uniform(-1, 1))
     if augmentation.shading and rng.random() < 0.2:
-        y, x = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in image.shape[1:])
-        slope = rng.uniform(-augmentation.shading, augmentation.shading, 2)
-        image = image * (1 + slope[0] * y[:, None] + slope[1] * x)
+        places = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in image.shape[1:])
+        slopes = rng.uniform(-augmentation.shading, augmentation.shading, image.ndim - 1)
+        ramps = (s * place for s, place in zip(slopes, np.ix_(*places), strict=True))
+        image = image * sum(ramps, start=np.float32(1))
     if augmentation.blur and rng.random() < 0.1:
         sigma = rng.uniform(0.3, augmentation.blur)
-        image = ndimage.gaussian_filter(image, (0, sigma, sigma))
+        image = ndimage.gaussian_filter(image, (0, *(sigma,) * (image.ndim - 1)))
     factor = 1 + rng.uniform(-augmentation.contrast, augmentation.contrast)
     image = image * factor + rng.uniform(-augmentation.brightness, augmentation.brightness)
     if augmentation.noise and rng.random() < 0.3:

@@ -267,7 +267,7 @@ class _Finetuning:
         }
 
     @property
-    def _patch(self) -> tuple[int, int]:
+    def _patch(self) -> tuple[int, ...]:
         return self.fit_options.patch or patch_for(self.spec.depth)
 
     def _probabilities(self) -> NDArray[np.float64]:

@@ -119,7 +119,12 @@ class Fit:
         )
         self.best_scores: Scores | None = None
         self._best = self._averaged_network()
-        self._patch = options.patch or patch_for(network.depth)
+        self._patch = options.patch or patch_for(network.depth, network.dims)
+        if len(self._patch) != network.dims:
+            raise UserError(
+                f"The patch has {len(self._patch)} sides, and the network {network.dims} spatial "
+                "axes: give one side for each."
+            )
         self._train = train
         self._probabilities = draw_probabilities(train) if probabilities is None else probabilities
         self._validation = validation

@@ -71,8 +71,8 @@ def guess_kind(labels: NDArray[Any], classes: int) -> LabelKind:
 
 
 def class_masks(classes: NDArray[Any], count: int) -> ByteArray:
-    """One mask a class, shape ``(count, y, x)``, from class numbers ``(y, x)``."""
-    numbers = np.arange(1, count + 1)[:, None, None]
+    """One mask a class, shape ``(count, *spatial)``, from class numbers of shape ``spatial``."""
+    numbers = np.arange(1, count + 1).reshape(-1, *(1,) * classes.ndim)
     return np.asarray(classes[None] == numbers, np.uint8)
 
 

@@ -8,7 +8,11 @@ from typing import Literal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.tiles import halo
+from napari_unetpp.models.spec import ModelSpec
 from napari_unetpp.training.augment import Augmentation
+
+VOLUME_PATCH = 64
+"""Side of patches of volumes: most of what L4 feels of its surroundings is nearer than that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +25,8 @@ class FitOptions:
         Batches at the most. The learning rate falls to 0 at the end of them.
     minutes : float, optional
         Time at the most; whichever of the two limits comes first ends the training.
-    patch : (int, int), optional
-        Rows and columns of a patch; by default what the network's depth asks for, see `patch_for`.
+    patch : two or three int, optional
+        Sides of a patch, in the order of the axes; by default see `patch_for`.
     batch : int
         Patches in a step.
     learning_rate, weight_decay : float
@@ -50,7 +54,7 @@ class FitOptions:
 
     steps: int = 4000
     minutes: float | None = None
-    patch: tuple[int, int] | None = None
+    patch: tuple[int, ...] | None = None
     batch: int = 6
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
@@ -76,7 +80,7 @@ class FitOptions:
         wrong = [name for name in positive if getattr(self, name) <= 0]
         if self.minutes is not None and self.minutes <= 0:
             wrong.append("minutes")
-        if self.patch is not None and min(self.patch) < 1:
+        if self.patch is not None and min(self.patch, default=0) < 1:
             wrong.append("patch")
         if wrong:
             raise UserError(
@@ -86,11 +90,15 @@ class FitOptions:
             raise UserError(f"averaging is {self.averaging}; give 0 or more, and less than 1.")
 
 
-def patch_for(depth: int) -> tuple[int, int]:
-    """Rows and columns of patches to learn from: twice the halo of the deepest head, and a little.
+def patch_for(depth: int, dims: int = 2) -> tuple[int, ...]:
+    """Sides of patches to learn from.
 
-    That is 192 for L4 and 128 for L3; no less for the heads before, as these are for use, too.
+    In planes twice the halo of the deepest head, and a little: 192 for L4 and 128 for L3; no less
+    for the heads before, as these are for use, too. In volumes 64: as many voxels as a patch of
+    512 × 512, and four times the arithmetic for each.
     """
+    if dims == 3:
+        return (VOLUME_PATCH,) * 3
     side = max(128, 64 * math.ceil(2 * halo(depth) / 64))
     return side, side
 
@@ -149,3 +157,18 @@ class FinetuneOptions:
             raise UserError(f"steps is {self.steps}, but must be above 0: give more.")
         if not 0 <= self.replay < 1:
             raise UserError(f"replay is {self.replay}; give a share from 0 to below 1.")
+
+
+def check_dims(spec: ModelSpec) -> None:
+    """Refuse models that can't be fine-tuned.
+
+    Raises
+    ------
+    UserError
+        If it is for volumes.
+    """
+    if spec.dims != 2:
+        raise UserError(
+            f"{spec.name} is for volumes, which can't be fine-tuned yet: fine-tune a model for "
+            "planes, or train one with train --volumes."
+        )

@@ -123,7 +123,7 @@ def train_model(
         scores = {} if fit.best_scores is None else fit.best_scores.as_dict()
         entry = HistoryEntry(
             action=TRAINED,
-            settings=_settings(data, options, device, spec.depth),
+            settings=_settings(data, options, device, spec),
             scores=scores,
             software=software(),
         )
@@ -142,10 +142,11 @@ def train_model(
 
 
 def _settings(
-    data: TrainingData, options: FitOptions, device: Device, depth: int
+    data: TrainingData, options: FitOptions, device: Device, spec: ModelSpec
 ) -> dict[str, Any]:
     """How it was done, without the folders, which say nothing on another computer."""
-    settings = dataclasses.asdict(options) | {"patch": options.patch or patch_for(depth)}
+    patch = options.patch or patch_for(spec.depth, spec.dims)
+    settings = dataclasses.asdict(options) | {"patch": patch}
     return {**settings, "stains": data.stains, "device": device.label}
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import read_image
 from napari_unetpp.inference.channels import channels_for
-from napari_unetpp.inference.layout import Layout
+from napari_unetpp.inference.layout import Dims, Layout
 from napari_unetpp.inference.normalise import LUMINANCE, find_limits, normalise
 from napari_unetpp.models.spec import ModelSpec, Normalisation
 from napari_unetpp.training.labels import class_masks
@@ -23,24 +23,24 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sample:
-    """One plane to learn from.
+    """One plane or volume to learn from.
 
     Attributes
     ----------
     image : float32 array
-        Shape ``(c, y, x)``, normalised to [0, 1].
+        Shape ``(c, *spatial)``, normalised to [0, 1].
     mask : uint8 array
-        Shape ``(classes, y, x)``, 0 or 1.
+        Shape ``(classes, *spatial)``, 0 or 1.
     weight : float32 array
-        Shape ``(1, y, x)``: what each pixel counts in the loss; 0 where nothing is known.
+        Shape ``(1, *spatial)``: what each pixel counts in the loss; 0 where nothing is known.
     kind : str
         What the image looks like, such as "grey on dark". Rare kinds are drawn more
         often than their share, and validation reports each.
     copies : int
-        How many samples show this plane, each in another grey: together they count as one.
+        How many samples show this piece, each in another grey: together they count as one.
     places : tuple of int arrays
-        Where patches are drawn around: groups of positions ``(n, 2)``, of which each is taken as
-        often as the others. Without any, patches come from everywhere.
+        Where patches are drawn around: groups of positions ``(n, dims)``, of which each is taken
+        as often as the others. Without any, patches come from everywhere.
     """
 
     image: FloatArray
@@ -54,7 +54,7 @@ class Sample:
 def load_samples(
     pairs: Iterable[tuple[Path, Path]], spec: ModelSpec, *, stains: int = 0, seed: int = 0
 ) -> list[Sample]:
-    """Read images and labels, every plane a sample.
+    """Read images and labels; every plane is a sample, or for a model of volumes every volume.
 
     Labels of a model with one class may be instances (all above 0 is the class); with more
     classes the label is the number of the class, from 1.
@@ -79,29 +79,32 @@ def load_samples(
     rng = np.random.default_rng(seed)
     samples: list[Sample] = []
     for image_path, label_path in pairs:
-        image, label, layout = read_pair(image_path, label_path)
+        image, label, layout = read_pair(image_path, label_path, dims=spec.dims)
         greys = [LUMINANCE, *(tuple(rng.dirichlet((2, 3, 1))) for _ in range(stains))]
         to_mix = greys if layout.is_colour and spec.in_channels == 1 else greys[:1]
         mixes = [channels_for(layout, spec.in_channels, grey=grey) for grey in to_mix]
         for index in layout.indices():
-            plane = layout.take(image, index)
+            piece = layout.take(image, index)
             mask = _mask(layout.result_part(label, index), len(spec.classes))
             samples.extend(
-                _sample(mix(plane), mask, layout.is_colour, spec, len(mixes)) for mix in mixes
+                _sample(mix(piece), mask, layout.is_colour, spec, len(mixes)) for mix in mixes
             )
     return samples
 
 
-def read_pair(image_path: Path, label_path: Path) -> tuple[NDArray[Any], NDArray[Any], Layout]:
+def read_pair(
+    image_path: Path, label_path: Path, *, dims: Dims = 2
+) -> tuple[NDArray[Any], NDArray[Any], Layout]:
     """An image, its labels ``(*layout.result_shape)``, and how both are taken apart.
 
     Raises
     ------
     UserError
-        If a file can't be read, or the labels don't have the shape of the image.
+        If a file can't be read, the labels don't have the shape of the image, or it has no Z and
+        volumes are asked for.
     """
     image, label = read_image(image_path), read_image(label_path)
-    layout = Layout.of(image.data, image.axes)
+    layout = Layout.of(image.data, image.axes, dims=dims)
     if label.data.shape != layout.result_shape:
         raise UserError(
             f"{label_path.name} has shape {label.data.shape}, but its image needs labels of "
@@ -130,7 +133,7 @@ def draw_probabilities(samples: Sequence[Sample]) -> NDArray[np.float64]:
 def normalise_channels(
     channels: NDArray[Any], normalisation: Normalisation
 ) -> tuple[FloatArray, bool]:
-    """A plane ``(c, y, x)`` as the network sees it, and whether it had a bright background."""
+    """A piece ``(c, *spatial)`` as the network sees it, and whether its background was bright."""
     limits = [find_limits(channel, normalisation) for channel in channels]
     image = np.stack([normalise(c, k) for c, k in zip(channels, limits, strict=True)])
     return image, limits[0].inverted

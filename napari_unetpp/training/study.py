@@ -15,6 +15,7 @@ from napari_unetpp.inference.normalise import background_tone
 from napari_unetpp.models.spec import ModelSpec, Normalisation
 from napari_unetpp.training.corrections import Correction
 from napari_unetpp.training.labels import class_masks
+from napari_unetpp.training.options import check_dims
 from napari_unetpp.training.places import Strips, split_places
 from napari_unetpp.training.samples import Sample, normalise_channels
 
@@ -55,6 +56,7 @@ def check_corrections(corrections: Sequence[Correction], spec: ModelSpec) -> Non
     UserError
         If there are no corrections, they are all background, or of another number of channels.
     """
+    check_dims(spec)
     if not any(correction.known.any() for correction in corrections):
         raise UserError("Nothing was corrected yet: paint where the mask is wrong, then fine-tune.")
     if not any((c.classes[c.known] > 0).any() for c in corrections):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from napari_unetpp.inference.devices import Device, memory_format
 from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.training.samples import Sample
 
-WINDOW = 1024
-"""Larger samples are validated in windows of this size, so that memory stays bounded."""
-CELL = 64
-"""Side of the squares in which pixels are counted: what is nearer together errs together."""
+WINDOW = {2: 1024, 3: 128}
+"""Larger planes and volumes are validated in windows of this size: memory stays bounded."""
+CELL = {2: 64, 3: 32}
+"""Side of the squares or cubes in which pixels are counted: what is near together errs together."""
 
 BoolArray = NDArray[np.bool_]
 Cells = NDArray[np.int64]
@@ -62,7 +63,7 @@ def validate(network: UNetPlusPlus, samples: Sequence[Sample], device: Device) -
     for sample in samples:
         # The cells begin where something is known, however much is cut out around it.
         found = ndimage.find_objects((sample.weight > 0).astype(np.uint8))
-        place = found[0] if found else (slice(None),) * 3
+        place = found[0] if found else (slice(None),) * sample.weight.ndim
         known = sample.weight[place] > 0
         truth = (sample.mask[:, *place[1:]] > 0) & known
         masks = _masks(network, sample.image, device)[..., *place[1:]]
@@ -85,30 +86,31 @@ def iou_of(cells: Cells) -> float:
 
 
 def _masks(network: UNetPlusPlus, image: NDArray[np.float32], device: Device) -> BoolArray:
-    """What each head finds in an image ``(c, y, x)``: shape ``(head, class, y, x)``."""
+    """What each head finds in an image ``(c, *spatial)``: shape ``(head, class, *spatial)``."""
     found = np.empty((len(network.supervised), network.classes, *image.shape[1:]), bool)
-    for rows, columns in _windows(image.shape[1:]):
-        window = torch.from_numpy(image[None, :, rows, columns])
-        window = window.to(device.kind, device.dtype, memory_format=memory_format(2))
+    for place in _windows(image.shape[1:]):
+        window = torch.from_numpy(image[(None, slice(None), *place)])
+        window = window.to(device.kind, device.dtype, memory_format=memory_format(network.dims))
         with torch.inference_mode():
             for number, logits in enumerate(network.heads(window)):
-                found[number, :, rows, columns] = (logits[0] > 0).cpu().numpy()
+                found[number][(..., *place)] = (logits[0] > 0).cpu().numpy()
     return found
 
 
 def _count(mask: BoolArray, truth: BoolArray, known: BoolArray) -> Cells:
-    """The cells of a place; masks are ``(class, y, x)``, known ``(1, y, x)``."""
+    """The cells of a place; masks are ``(class, *spatial)``, known ``(1, *spatial)``."""
     everywhere = np.broadcast_to(known, truth.shape)
     layers = np.stack([mask & truth, mask, truth, everywhere]).sum(axis=1, dtype=np.uint8)
-    missing = [-n % CELL for n in layers.shape[1:]]
-    padded = np.pad(layers, ((0, 0), (0, missing[0]), (0, missing[1])))
-    rows, columns = (n // CELL for n in padded.shape[1:])
-    blocks = padded.reshape(4, rows, CELL, columns, CELL)
-    counts = blocks.sum(axis=(2, 4), dtype=np.int64).reshape(4, -1).T
+    dims = layers.ndim - 1
+    side = CELL[dims]
+    padded = np.pad(layers, [(0, 0), *((0, -n % side) for n in layers.shape[1:])])
+    blocks = padded.reshape(4, *(k for n in padded.shape[1:] for k in (n // side, side)))
+    within = tuple(range(2, 2 * dims + 1, 2))
+    counts = blocks.sum(axis=within, dtype=np.int64).reshape(4, -1).T
     return np.asarray(counts[counts[:, 3] > 0])
 
 
-def _windows(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
-    for y in range(0, shape[0], WINDOW):
-        for x in range(0, shape[1], WINDOW):
-            yield slice(y, y + WINDOW), slice(x, x + WINDOW)
+def _windows(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    side = WINDOW[len(shape)]
+    for start in product(*(range(0, length, side) for length in shape)):
+        yield tuple(slice(n, n + side) for n in start)

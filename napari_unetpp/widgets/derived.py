@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
@@ -10,8 +11,8 @@ from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
-from napari_unetpp.inference.heads import deepest_of, disagreement_of, mask_of
-from napari_unetpp.inference.layout import Index
+from napari_unetpp.inference.heads import Heads, deepest_of, disagreement_of, mask_of
+from napari_unetpp.inference.layout import Index, Region
 from napari_unetpp.widgets.geometry import go_to
 from napari_unetpp.widgets.results import Results
 from napari_unetpp.widgets.threads import failing_loudly
@@ -19,8 +20,10 @@ from napari_unetpp.widgets.threads import failing_loudly
 if TYPE_CHECKING:  # scikit-image is imported in the thread
     from napari_unetpp.inference.uncertain import Place
 
-Plane = tuple[Index, NDArray[Any], NDArray[Any]]
-"""Its index, its heads ``(head, class, y, x)``, and how deep each pixel is computed."""
+Part = tuple[Index, Region]
+"""Of a plane or volume."""
+PART = 4096
+"""Pixels along an axis that are looked through for uncertain places at once."""
 
 WAIT = 200
 """Milliseconds that the threshold has to rest before instances are separated again."""
@@ -65,7 +68,7 @@ class Derived(QObject):
         """Look at the next place where the heads disagree, the most uncertain first."""
         if self._places_of != self._results.revision:
             self._places_of, self._places = self._results.revision, []
-            worker = create_worker(_places, self._planes(), _start_thread=False)
+            worker = create_worker(_places, self._results.heads, self._parts(), _start_thread=False)
             worker.returned.connect(self._on_places)
             worker.start()
         elif self._places:
@@ -79,24 +82,32 @@ class Derived(QObject):
     def _go(self) -> None:
         place = self._places[self._next % len(self._places)]
         self._next += 1
-        layout = self._results.heads.layout
-        go_to(self._viewer, self._results.image, layout, place.index, place.y, place.x)
+        results = self._results
+        go_to(
+            self._viewer,
+            results.image,
+            results.heads.layout,
+            place.index,
+            place.position,
+            results.level,
+        )
         self._viewer.status = (
             f"Uncertain place {self._next} of {len(self._places)}: "
             f"disagreement {place.disagreement:.2f}"
         )
 
-    def _planes(self) -> list[Plane]:
-        heads = self._results.heads
-        return [
-            (index, heads.read(index), heads.read_reached(index))
-            for index in self._results.computed
-        ]
+    def _parts(self) -> list[Part]:
+        """What is computed."""
+        return [(index, self._results.extent(index)) for index in self._results.regions]
 
     def _separate(self) -> None:
         self._stop()
         worker = create_worker(
-            _instances, self._planes(), self._results.threshold, _start_thread=False
+            _instances,
+            self._results.heads,
+            self._parts(),
+            self._results.threshold,
+            _start_thread=False,
         )
         worker.yielded.connect(self._on_instances)
         self._worker = worker
@@ -109,7 +120,7 @@ class Derived(QObject):
             self._worker.quit()
             self._worker = None
 
-    def _on_instances(self, found: tuple[Index, NDArray[Any]]) -> None:
+    def _on_instances(self, found: tuple[Index, Region, NDArray[Any]]) -> None:
         self._results.write_instances(*found)
 
     def _on_places(self, places: list[Place]) -> None:
@@ -120,26 +131,41 @@ class Derived(QObject):
             self._viewer.status = "The heads agree everywhere."
 
 
-def _instances(planes: list[Plane], threshold: float) -> Iterator[tuple[Index, NDArray[Any]]]:
-    """Of the deepest head of each pixel; plane by plane, numbered on from one to the next."""
+def _instances(
+    heads: Heads, parts: list[Part], threshold: float
+) -> Iterator[tuple[Index, Region, NDArray[Any]]]:
+    """Of the deepest head of each pixel; part by part, numbered on from one to the next."""
     from napari_unetpp.inference.instances import separate
 
     last = 0
     with failing_loudly():
-        for index, values, reached in planes:
-            found = separate(mask_of(deepest_of(values, reached), threshold))
+        for index, region in parts:
+            values, reached = heads.read(index, region), heads.read_reached(index, region)
+            mask = mask_of(deepest_of(values, reached), threshold)
+            found = separate(mask, dims=heads.layout.dims)
             found[found > 0] += last
             last = max(last, int(found.max(initial=0)))
-            yield index, found
+            yield index, region, found
 
 
-def _places(planes: list[Plane]) -> list[Place]:
+def _places(heads: Heads, parts: list[Part]) -> list[Place]:
     from napari_unetpp.inference.uncertain import uncertain_places
 
     with failing_loudly():
-        found = [
-            place
-            for index, values, reached in planes
-            for place in uncertain_places(disagreement_of(values, reached), index)
-        ]
+        found = []
+        for index, whole in parts:
+            for region in _cut(whole):
+                values, reached = heads.read(index, region), heads.read_reached(index, region)
+                start = [part.start for part in region]
+                places = uncertain_places(disagreement_of(values, reached), index, start)
+                found.extend(places)
     return sorted(found, key=lambda place: -place.disagreement)
+
+
+def _cut(region: Region) -> Iterator[Region]:
+    starts = (range(part.start, part.stop, PART) for part in region)
+    for place in product(*starts):
+        yield tuple(
+            slice(start, min(start + PART, part.stop))
+            for start, part in zip(place, region, strict=True)
+        )

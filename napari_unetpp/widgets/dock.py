@@ -9,7 +9,7 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QApplication, QGroupBox, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QGroupBox, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import Store
@@ -68,11 +68,17 @@ class SegmentDock(QScrollArea):
         panel = self.segment_panel
         try:
             request = panel.request()
-            job = make_job(request, panel.model_box.store, self.viewer.dims)
+            job = make_job(request, panel.model_box.store, self.viewer, self._canvas())
         except UserError as error:
             show_error(str(error))
             return
         self.session.start(request.image, job, self.heads_panel.slider.value())
+
+    def _canvas(self) -> tuple[int, int] | None:
+        """Height and width of what napari draws on, where the dock is in its window."""
+        window = self.window()
+        shown = window.centralWidget() if isinstance(window, QMainWindow) else None
+        return None if shown is None else (shown.height(), shown.width())
 
     def cancel(self) -> None:
         """End the run; what is computed stays."""
@@ -145,7 +151,9 @@ class SegmentDock(QScrollArea):
         if run.error is not None:
             end = "Failed; what was computed is kept"
         self.finetune_part.segmented(self.results)
-        self.segment_panel.say(f"{end} · {status.seconds:.1f} s · {status.device}", status.reason)
+        self.segment_panel.say(
+            f"{end} · {status.seconds:.1f} s · {status.device}{status.size}", status.reason
+        )
 
     def _segment_anew(self) -> None:
         """With the model that was chosen just now; a run with another one ends first."""

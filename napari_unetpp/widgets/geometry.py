@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,41 @@ from napari.components import Dims, ViewerModel
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
+from napari_unetpp.errors import UserError
 from napari_unetpp.inference.axes import guess_axes
-from napari_unetpp.inference.layout import ArrayLike, Index, Layout
+from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region
 
 METADATA_KEY = "napari_unetpp"
+OVERVIEW = 512 * 512
+"""Pixels of a plane that are enough to tell its intensities from."""
 NEAR = 256
 """Pixels that are on screen at the most when a place is looked at."""
 
 
-def image_data(layer: Image) -> ArrayLike:
-    """The pixels of an image layer; of a multiscale one those at full size."""
-    data: ArrayLike = layer.data[0] if layer.multiscale else layer.data
+def image_data(layer: Image, level: int = 0) -> ArrayLike:
+    """The pixels of an image layer; of a multiscale one those of a level, 0 at full size."""
+    data: ArrayLike = layer.data[level] if layer.multiscale else layer.data
     return data
+
+
+def overview_of(layer: Image, level: int = 0) -> ArrayLike | None:
+    """A coarser level of a multiscale image with pixels enough to tell the intensities from."""
+    levels = list(layer.data)[level + 1 :] if layer.multiscale else []
+    enough = [data for data in levels if data.shape[-2] * data.shape[-1] >= OVERVIEW]
+    return enough[-1] if enough else None
+
+
+def factors_of(layer: Image, level: int) -> NDArray[np.float64]:
+    """How many pixels at full size one of a level is long, along each axis of the layer."""
+    if not layer.multiscale or level == 0:
+        return np.ones(layer.ndim)
+    return np.asarray(layer.downsample_factors[level], float)
+
+
+def size_in_words(layer: Image, level: int) -> str:
+    """At which size a level is, like "1/4 size"."""
+    factor = float(factors_of(layer, level).max())
+    return "full size" if factor == 1 else f"1/{factor:.3g} size"
 
 
 def is_result(layer: Layer) -> bool:
@@ -47,9 +71,9 @@ def remember_axes(layer: Image, axes: str) -> None:
     layer.metadata.setdefault(METADATA_KEY, {})["axes"] = axes
 
 
-def index_on_screen(layer: Image, dims: Dims, layout: Layout) -> Index:
-    """Which plane the sliders stand at."""
-    point = _point(layer, dims)
+def index_on_screen(layer: Image, dims: Dims, layout: Layout, level: int = 0) -> Index:
+    """Which plane or volume the sliders stand at."""
+    point = _point(layer, dims) / factors_of(layer, level)
     axes = _layer_axes(layer, layout)
     return tuple(
         int(np.clip(round(point[axes.index(axis)]), 0, length - 1))
@@ -65,35 +89,55 @@ def channel_on_screen(layer: Image, dims: Dims, layout: Layout) -> int | None:
     return int(np.clip(round(position), 0, layout.channels - 1))
 
 
-def region_on_screen(layer: Image, dims: Dims, layout: Layout) -> tuple[slice, slice]:
-    """The rows and columns on the canvas; all of them in 3D or with Y or X on a slider."""
-    whole = tuple(slice(0, length) for length in layout.spatial_shape)
+def region_on_screen(
+    layer: Image,
+    viewer: ViewerModel,
+    layout: Layout,
+    level: int = 0,
+    canvas: tuple[int, int] | None = None,
+) -> Region:
+    """What of a piece is on the canvas; all of it in 3D or with Y or X on a slider.
+
+    Of a volume it is all along Z. napari loads more of a multiscale image than is on screen; with
+    the height and width of the canvas that is cut away.
+    """
+    dims = viewer.dims
     axes = _layer_axes(layer, layout)
     shown = {axis - dims.ndim for axis in dims.displayed}
     in_plane = {axes.index(axis) - len(axes) for axis in "YX"}
     if dims.ndisplay != 2 or shown != in_plane:
-        return whole[0], whole[1]
+        return layout.whole
     corners = np.asarray(layer.corner_pixels, float)
     if layer.multiscale:  # they are those of the level shown
-        corners = corners * layer.downsample_factors[layer.data_level]
+        corners = corners * factors_of(layer, layer.data_level)
+        if canvas is not None:
+            corners = _cut_to_canvas(corners, layer, viewer, canvas)
+        corners = corners / factors_of(layer, level)
     parts = []
-    for axis, length in zip("YX", layout.spatial_shape, strict=True):
+    for axis, length in zip(layout.spatial_axes, layout.spatial_shape, strict=True):
         first, last = (int(v) for v in corners[:, axes.index(axis)])
         first, last = max(first, 0), min(last + 1, length)
-        parts.append(slice(first, last) if last - first > 1 else slice(0, length))
-    return parts[0], parts[1]
+        seen = axis != "Z" and last - first > 1
+        parts.append(slice(first, last) if seen else slice(0, length))
+    return tuple(parts)
 
 
-def place_like(layer: Image, layout: Layout) -> dict[str, Any]:
-    """Keyword arguments that put a result layer where its image is, without the channel axis."""
+def place_like(layer: Image, layout: Layout, level: int = 0) -> dict[str, Any]:
+    """Keyword arguments that put a result layer where its image is, without the channel axis.
+
+    A pixel of a coarser level lies in the middle of those that it stands for.
+    """
     axes = _layer_axes(layer, layout)
+    factors = factors_of(layer, level)
+    scale = np.asarray(layer.scale) * factors
+    middle = np.asarray(layer.rotate) @ ((factors - 1) / 2 * np.asarray(layer.scale))
     keep = [n for n, axis in enumerate(axes) if axis != "C"]
     square = np.ix_(keep, keep)
     affine = np.asarray(layer.affine.affine_matrix)
     corner = np.ix_([*keep, len(axes)], [*keep, len(axes)])
     return {
-        "scale": np.asarray(layer.scale)[keep],
-        "translate": np.asarray(layer.translate)[keep],
+        "scale": scale[keep],
+        "translate": (np.asarray(layer.translate) + middle)[keep],
         "rotate": np.asarray(layer.rotate)[square],
         "shear": _shear_matrix(layer)[square],
         "affine": affine[corner],
@@ -102,21 +146,66 @@ def place_like(layer: Image, layout: Layout) -> dict[str, Any]:
     }
 
 
-def go_to(
-    viewer: ViewerModel, layer: Image, layout: Layout, index: Index, y: float, x: float
-) -> None:
-    """Show a place of an image: its plane, and ``(y, x)`` in the middle, near enough to see it."""
+def pixel_size_of(
+    layer: Image, layout: Layout, level: int, voxel_size: tuple[float, ...] | None
+) -> tuple[float, ...] | None:
+    """Lengths of a pixel along the axes of a piece in µm; None where the model takes any.
+
+    An image that has lengths without a unit of length tells how its axes compare: its rows are
+    then taken to be as far apart as the model's.
+
+    Raises
+    ------
+    UserError
+        If a length isn't above 0.
+    """
+    if voxel_size is None:
+        return None
     axes = _layer_axes(layer, layout)
+    numbers = [axes.index(axis) for axis in layout.spatial_axes]
+    scale = np.abs(np.asarray(layer.scale) * factors_of(layer, level))
+    if not (scale[numbers] > 0).all():
+        raise UserError(
+            f"{layer.name} has a scale of 0: set it in the layer's controls, in µm for a pixel."
+        )
+    micrometres = [_in_micrometres(layer.units[number]) for number in numbers]
+    if None not in micrometres:
+        pairs = zip(numbers, micrometres, strict=True)
+        return tuple(float(scale[n] * unit) for n, unit in pairs if unit is not None)
+    relative = scale[numbers] / scale[numbers[-2]]
+    return tuple(float(r * voxel_size[-2]) for r in relative)
+
+
+def _in_micrometres(unit: Any) -> float | None:
+    """A unit of a layer in µm; None if it is none of length, as pixels."""
+    try:
+        return float((1 * unit).to("micrometer").magnitude)
+    except (AttributeError, TypeError, ValueError):  # pint's errors are of these kinds
+        return None
+
+
+def go_to(
+    viewer: ViewerModel,
+    layer: Image,
+    layout: Layout,
+    index: Index,
+    place: tuple[float, ...],
+    level: int = 0,
+) -> None:
+    """Show a place ``spatial`` of a plane or volume in the middle, near enough to see it."""
+    axes = _layer_axes(layer, layout)
+    factors = factors_of(layer, level)
     position = list(_point(layer, viewer.dims))
-    for axis, value in zip(layout.outer_axes + "YX", (*index, y, x), strict=True):
-        position[axes.index(axis)] = value
+    for axis, value in zip(layout.outer_axes + layout.spatial_axes, (*index, *place), strict=True):
+        number = axes.index(axis)
+        position[number] = value * factors[number]
     world = layer.data_to_world(position)
     offset = viewer.dims.ndim - len(world)  # napari lines layers up by their last axes
     for number, value in enumerate(world):
         viewer.dims.set_point(offset + number, value)
-    rows, columns = region_on_screen(layer, viewer.dims, layout)
+    *_, rows, columns = region_on_screen(layer, viewer, layout)
     shown = min(rows.stop - rows.start, columns.stop - columns.start)
-    camera = getattr(viewer, "scene", viewer).camera  # it moved in napari 0.9
+    camera = camera_of(viewer)
     camera.zoom *= max(1.0, shown / NEAR)
     camera.center = tuple(world[axis - offset] for axis in viewer.dims.displayed)
 
@@ -145,6 +234,31 @@ def _layer_axes(layer: Image, layout: Layout) -> str:
     return layout.result_axes if layer.rgb else layout.axes
 
 
+def camera_of(viewer: ViewerModel) -> Any:
+    """The camera, which moved in napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
+
+
+def _cut_to_canvas(
+    corners: NDArray[np.float64], layer: Image, viewer: ViewerModel, canvas: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Of ``(2, ndim)`` corners at full size what the camera sees of them."""
+    camera, shown = camera_of(viewer), list(viewer.dims.displayed)
+    middle = np.asarray(camera.center, float)[-2:]
+    reach = np.asarray(canvas, float) / camera.zoom / 2
+    seen = []
+    for signs in product((-1, 1), repeat=2):
+        world = np.asarray(viewer.dims.point, float)
+        world[shown] = middle + reach * signs
+        seen.append(layer.world_to_data(world))
+    axes = [axis - viewer.dims.ndim + layer.ndim for axis in shown]
+    low, high = np.min(seen, axis=0), np.max(seen, axis=0)
+    cut = corners.copy()
+    cut[0, axes] = np.maximum(corners[0], np.floor(low))[axes]
+    cut[1, axes] = np.minimum(corners[1], np.ceil(high))[axes]
+    return cut
+
+
 def _shear_matrix(layer: Image) -> NDArray[np.float64]:
     """Shear as a matrix; napari gives just its upper triangle, as a vector."""
     shear = np.asarray(layer.shear, float)
@@ -155,5 +269,5 @@ def _shear_matrix(layer: Image) -> NDArray[np.float64]:
     return matrix
 
 
-def _point(layer: Image, dims: Dims) -> tuple[float, ...]:
-    return tuple(layer.world_to_data(dims.point))
+def _point(layer: Image, dims: Dims) -> NDArray[np.float64]:
+    return np.asarray(layer.world_to_data(dims.point), float)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari.components import Dims
+from napari.components import Dims, ViewerModel
 from napari.layers import Image
 
 import napari_unetpp
@@ -21,7 +21,10 @@ from napari_unetpp.widgets.geometry import (
     channel_on_screen,
     image_data,
     index_on_screen,
+    overview_of,
+    pixel_size_of,
     region_on_screen,
+    size_in_words,
 )
 
 
@@ -41,6 +44,9 @@ class Request:
         The deepest head wanted.
     where : {"view", "plane", "stack"}
         Which part of the image.
+    full_size : bool
+        Whether a view of a multiscale image is segmented at full size, rather than at the size in
+        which it is shown.
     channels : tuple of int, optional
         For each channel of the model which of the image it sees; by default what is on screen for
         a model of one channel, and else all in their order.
@@ -56,6 +62,7 @@ class Request:
     device: str
     tile: int | None
     background: str
+    full_size: bool = False
     channels: tuple[int, ...] | None = None
 
 
@@ -66,7 +73,9 @@ class Job:
     Attributes
     ----------
     pixels : array-like
-        The image.
+        The image, or a level of it.
+    level : int
+        Which one, 0 at full size.
     axes : str
         Checked.
     model : Path
@@ -75,6 +84,8 @@ class Job:
         How.
     name : str
         Of the image.
+    size : str
+        In which size a multiscale image is segmented, like " · at 1/4 size"; else empty.
     provenance : dict
         For the metadata of the results: enough to run it again.
     into : Heads, optional
@@ -82,29 +93,39 @@ class Job:
     """
 
     pixels: ArrayLike
+    level: int
     axes: str
     model: Path
     options: SegmentOptions
     name: str
+    size: str
     provenance: dict[str, Any]
     into: Heads | None = None
 
 
-def make_job(request: Request, store: Store, dims: Dims) -> Job:
-    """Resolve a request by what is on screen.
+def make_job(
+    request: Request,
+    store: Store,
+    viewer: ViewerModel,
+    canvas: tuple[int, int] | None = None,
+) -> Job:
+    """Resolve a request by what is on screen, on a canvas of some height and width.
 
     Raises
     ------
     UserError
         If there is no such model, or its file is damaged.
     """
-    image, layout = request.image, request.layout
-    normalisation = store.spec(request.model).normalisation
+    image, spec = request.image, store.spec(request.model)
+    level = level_of(request)
+    pixels = image_data(image, level)
+    layout = Layout.of(pixels, request.layout.axes, dims=spec.dims)
+    normalisation = spec.normalisation
     if request.background != "auto":  # else as the model was trained
         normalisation = normalisation.model_copy(update={"background": request.background})
     path = store.path(request.model)
-    here = index_on_screen(image, dims, layout)
-    rows, columns = region_on_screen(image, dims, layout)
+    here = index_on_screen(image, viewer.dims, layout, level)
+    region = region_on_screen(image, viewer, layout, level, canvas)
     indices = [here]
     if request.where == "stack":  # outwards from here: scrolling finds finished work
         indices = sorted(layout.indices(), key=lambda index: math.dist(index, here))
@@ -112,30 +133,43 @@ def make_job(request: Request, store: Store, dims: Dims) -> Job:
         depth=request.depth,
         device=request.device,
         tile=request.tile,
-        channels=channels_of(request, store, dims),
+        channels=channels_of(request, store, viewer.dims),
         normalisation=normalisation,
         indices=indices,
-        region=(rows, columns) if request.where == "view" else None,
-        focus=((rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2),
+        pixel_size=pixel_size_of(image, layout, level, spec.voxel_size),
+        region=region if request.where == "view" else None,
+        focus=tuple((part.start + part.stop) / 2 for part in region),
+        overview=overview_of(image, level),
     )
     provenance = {
         "image": image.name,
         "axes": layout.axes,
+        "level": level,
         "model": request.model,
         "sha256": read_digest(path),
         "channels": options.channels,
         "normalisation": normalisation.model_dump(),
+        "pixel_size": options.pixel_size,
         "tile": request.tile,
         "version": napari_unetpp.__version__,
     }
     return Job(
-        pixels=image_data(image),
+        pixels=pixels,
+        level=level,
         axes=layout.axes,
         model=path,
         options=options,
         name=image.name,
+        size=f" · at {size_in_words(image, level)}" if image.multiscale else "",
         provenance=provenance,
     )
+
+
+def level_of(request: Request) -> int:
+    """Which level of the image is segmented: a view at the size in which it is shown."""
+    if request.where == "view" and request.image.multiscale and not request.full_size:
+        return int(request.image.data_level)
+    return 0
 
 
 def channels_of(request: Request, store: Store, dims: Dims) -> tuple[int, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +65,8 @@ class Mask:
         Name of the model that is corrected.
     channels : tuple of int, optional
         For each channel of the model which of the image it sees.
+    level : int
+        Of a multiscale image, which the mask is of.
     made : ResultLayer, optional
         If the dock made the layer: what it showed at first.
 
@@ -97,11 +99,13 @@ class Mask:
         store: Store,
         model: str,
         channels: tuple[int, ...] | None,
+        level: int = 0,
         made: ResultLayer | None = None,
     ) -> None:
-        _check(layer, image, layout)
+        _check(layer, image, layout, level)
         spec = store.spec(model)
-        self.layer, self.image, self.layout = layer, image, layout
+        self.layer, self.image, self.level = layer, image, level
+        self.layout = replace(layout, dims=2)  # what is painted are planes
         self.lineage = store.lineage(model)
         self.channels, self.counts = channels, made is not None
         self.checked: set[Index] = set()
@@ -177,7 +181,9 @@ class Mask:
         """
         labels = self._labels(index).copy()
         try:
-            image = np.asarray(self._mix(self.layout.take(image_data(self.image), index)))
+            image = np.asarray(
+                self._mix(self.layout.take(image_data(self.image, self.level), index))
+            )
         except OSError as error:  # it is read as it is needed
             raise UserError(f"{self.image.name} can't be read any more ({error}).") from error
         near = lesson.learn == "around edits" and index not in self.checked
@@ -259,11 +265,11 @@ def labels_of(correction: Correction) -> NDArray[Any]:
     return correction.classes
 
 
-def _check(layer: Labels, image: Image, layout: Layout) -> None:
+def _check(layer: Labels, image: Image, layout: Layout, level: int) -> None:
     if layer.multiscale:
         raise UserError(f"{layer.name} has several scales: choose a layer with one, to learn from.")
     _check_shape(layer, image, layout)
-    place = place_like(image, layout)
+    place = place_like(image, layout, level)
     for what in ("scale", "translate"):
         if not np.allclose(getattr(layer, what), place[what]):
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
@@ -85,6 +86,7 @@ class Masks(QObject):
                     store=self._store,
                     model=results.provenance["model"],
                     channels=channels_in(results.provenance),
+                    level=results.level,
                     made=made,
                 )
             )
@@ -164,7 +166,7 @@ class Masks(QObject):
             raise UserError("There is no mask to mark as checked: segment the image first.")
         if not mask.layer.visible:
             raise UserError(f"{mask.layer.name} is hidden: show it, or choose another mask.")
-        index = index_on_screen(mask.image, self._viewer.dims, mask.layout)
+        index = index_on_screen(mask.image, self._viewer.dims, mask.layout, mask.level)
         plane = _plane_text(mask, index)
         if not mask.is_complete(index):
             raise UserError(f"{plane} isn't segmented as a whole: do that first.")
@@ -182,7 +184,7 @@ class Masks(QObject):
         request = self._segment_panel.request()
         channels = channels_of(request, self._store, self._viewer.dims)
         if there is not None and there.image is image:
-            same = there.layout == request.layout
+            same = there.layout == replace(request.layout, dims=2)
             same = same and there.lineage == self._store.lineage(request.model)
             if same and (there.channels == channels or not channel_too):
                 return there

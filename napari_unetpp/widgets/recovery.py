@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,12 @@ from napari_unetpp.training.corrections import (
     read_correction,
 )
 from napari_unetpp.widgets.geometry import image_data, place_like
+from napari_unetpp.widgets.job import Request, channels_of
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask, labels_of
 from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:
-    from napari_unetpp.widgets.job import Request, channels_of
     from napari_unetpp.widgets.segment_panel import SegmentPanel
 
 LabelArray = NDArray[np.int32]
@@ -168,13 +169,14 @@ def _read(
     """
     labels = np.zeros(request.layout.result_shape, np.int32)
     restored: Restored = {}
+    layout = replace(request.layout, dims=2)
     with failing_loudly():
         for path in paths:
             correction = read_correction(path)
             index = correction.source.index
-            plane = np.asarray(mix(request.layout.take(image_data(request.image), index)))
+            plane = np.asarray(mix(layout.take(image_data(request.image), index)))
             if digest_of(plane) == correction.plane:
-                request.layout.result_part(labels, index)[...] = labels_of(correction)
+                layout.result_part(labels, index)[...] = labels_of(correction)
                 restored[path] = correction
     if not restored:
         raise UserError(

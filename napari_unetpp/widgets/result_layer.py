@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
+
+from napari_unetpp.inference.layout import Dims
+from napari_unetpp.inference.room import room_for
 
 Block = tuple[int | slice, ...]
 
@@ -36,6 +41,10 @@ DRAW_EVERY = 0.1
 """Seconds between redraws of a layer that is being filled."""
 
 
+COARSEST = 1024
+"""Pixels along the longer side of the coarsest level."""
+
+
 class ResultLayer:
     """A napari layer filled block by block.
 
@@ -53,14 +62,23 @@ class ResultLayer:
         Keyword arguments that put it where the image is.
     metadata : dict
         What made it.
+    dims : {2, 3}
+        How many axes a plane or volume has.
+    in_memory : bool
+        Whether it is kept there, or on the disk.
+    pyramid : bool
+        Whether it is shown by levels, each half as large as the one before; napari can't paint
+        such a layer.
 
     Attributes
     ----------
     layer : Labels or Image
         The napari layer.
+    can_be_painted : bool
+        Whether napari lets the user paint it.
     predicted, filled : array
-        Shape of the layer: what was written to it, and where that was computed. What the layer
-        has now and `predicted` hasn't, the user painted.
+        Shape of the layer, if it can be painted: what was written to it, and where that was
+        computed. What the layer has now and `predicted` hasn't, the user painted.
     """
 
     def __init__(
@@ -72,6 +90,9 @@ class ResultLayer:
         classes: int,
         place: dict[str, Any],
         metadata: dict[str, Any],
+        dims: Dims = 2,
+        in_memory: bool = True,
+        pyramid: bool = False,
     ) -> None:
         self.key = key
         self.lock = threading.Lock()  # another thread compares the layer with the prediction
@@ -81,15 +102,19 @@ class ResultLayer:
         self._wait = DRAW_EVERY
         self._flat = True
         dtype = np.int32 if key == "instances" else np.uint8
-        self.predicted = np.zeros(shape, dtype)
-        self.filled = np.zeros(shape, bool)
+        room = partial(room_for, dims=dims, in_memory=in_memory)
+        self.can_be_painted = not pyramid
+        kept = shape if self.can_be_painted else (1,) * len(shape)
+        self.predicted, self.filled = room(kept, dtype), room(kept, bool)
+        self.levels = [room(each, dtype) for each in (level_shapes(shape) if pyramid else [shape])]
+        data = self.levels if pyramid else self.levels[0]
         of_heads = key not in ("disagreement", "instances")
-        self._outlined = of_heads and shape[-2] * shape[-1] <= LARGEST_OUTLINED
+        self._outlined = of_heads and shape[-2] * shape[-1] <= LARGEST_OUTLINED and not pyramid
         common = {"name": name, "metadata": metadata, **place}
         self.layer: Labels | Image
         if key == "disagreement":
             self.layer = Image(
-                np.zeros(shape, dtype),
+                data,
                 colormap="inferno",
                 contrast_limits=(0, 255),
                 blending="additive",
@@ -97,10 +122,10 @@ class ResultLayer:
                 **common,
             )
         elif key == "instances":
-            self.layer = Labels(np.zeros(shape, dtype), opacity=0.6, **common)
+            self.layer = Labels(data, opacity=0.6, **common)
         else:
             self.layer = Labels(
-                np.zeros(shape, dtype),
+                data,
                 colormap=_colormap(key, classes),
                 opacity=0.9 if self._outlined else 0.45,
                 **common,
@@ -108,6 +133,11 @@ class ResultLayer:
         if isinstance(self.layer, Labels):
             self.layer.events.paint.connect(self._on_change)
         self.layer.events.data.connect(self._on_change)
+
+    @property
+    def pixels(self) -> Any:
+        """What the layer has, at full size: an array of numpy or zarr."""
+        return self.layer.data[0] if self.layer.multiscale else self.layer.data
 
     def write(self, block: Block, values: NDArray[Any], computed: NDArray[Any]) -> bool:
         """Show new values in a block; False, and nothing done, if the user changed the layer.
@@ -118,9 +148,12 @@ class ResultLayer:
             self.painted = True
             return False
         with self.lock:
-            self.layer.data[block] = values
-            self.predicted[block] = values
-            self.filled[block] = computed
+            self.pixels[block] = values
+            if self.can_be_painted:
+                self.predicted[block] = values
+                self.filled[block] = computed
+            for number in range(1, len(self.levels)):
+                _fill_level(self.levels[number], values, block, 2**number)
         return True
 
     def check_painted(self) -> bool:
@@ -129,8 +162,8 @@ class ResultLayer:
         Each pixel is looked at where that is quick. In large layers what a script does to the
         array itself is noticed when that place is to be written; it is never overwritten.
         """
-        if not self.painted and self.predicted.size <= QUICKLY_COMPARED:
-            self.painted = not self._as_written((slice(None),) * self.predicted.ndim)
+        if not self.painted and prod(self.predicted.shape) <= QUICKLY_COMPARED:
+            self.painted = not self._as_written((slice(None),) * len(self.predicted.shape))
         return self.painted
 
     def draw(self, *, final: bool) -> None:
@@ -164,10 +197,32 @@ class ResultLayer:
         self.layer.events.data.disconnect(self._on_change)
 
     def _as_written(self, block: Block) -> bool:
-        return bool(np.array_equal(self.layer.data[block], self.predicted[block]))
+        if not self.can_be_painted:
+            return True
+        return bool(np.array_equal(self.pixels[block], self.predicted[block]))
 
     def _on_change(self) -> None:
         self.painted = True
+
+
+def level_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Shapes of the levels of a pyramid over the last two axes, down to what a screen shows."""
+    shapes = [shape]
+    while max(shapes[-1][-2:]) > COARSEST:
+        shapes.append((*shape[:-2], *(-(-n // 2 ** len(shapes)) for n in shape[-2:])))
+    return shapes
+
+
+def _fill_level(level: Any, values: NDArray[Any], block: Block, step: int) -> None:
+    """Every so many pixels of a block, those that lie on the level's grid."""
+    key, taken = list(block), [slice(None)] * values.ndim
+    for axis in (-2, -1):
+        part = block[axis]
+        assert isinstance(part, slice)
+        skipped = -part.start % step
+        key[axis] = slice(-(-part.start // step), -(-part.stop // step))
+        taken[axis] = slice(skipped, None, step)
+    level[tuple(key)] = values[tuple(taken)]
 
 
 def _colormap(key: str, classes: int) -> CyclicLabelColormap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from napari.components import ViewerModel
@@ -12,8 +13,13 @@ from qtpy.QtCore import QObject, Signal
 from napari_unetpp.inference.heads import Heads, disagreement_of, mask_of, mean_of
 from napari_unetpp.inference.layout import Index, Region
 from napari_unetpp.widgets.filling import FillQueue
-from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen, place_like
+from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen, place_like, size_in_words
 from napari_unetpp.widgets.result_layer import DERIVED, Block, ResultLayer
+
+LARGEST_SEPARATED = 1 << 26
+"""Pixels of a plane in which instances are told apart: they take 20 bytes a pixel meanwhile."""
+LARGEST_FLAT = 8192
+"""Pixels along a side that are shown, and can be painted, as one level."""
 
 
 class Results(QObject):
@@ -53,8 +59,10 @@ class Results(QObject):
         super().__init__(parent)
         self.viewer, self.image, self.heads = viewer, image, heads
         self.provenance = provenance
+        self.level: int = provenance["level"]
         self.threshold = 0.5
         self.computed: dict[Index, int] = {}  # of each plane, the deepest head there is anywhere
+        self.regions: dict[Index, list[Region]] = {}  # of each plane, where
         self.revision = 0  # counts what was computed
         self.layers: dict[str, ResultLayer] = {}
         self._queue = FillQueue(self._fill, self._here, self._draw, self)
@@ -76,6 +84,8 @@ class Results(QObject):
         """The keys of what is computed, or could be shown at once from what is."""
         deepest = max(self.computed.values(), default=0)
         derived = {0: (), 1: ("instances",)}.get(deepest, DERIVED)
+        if not self._can_be_separated():
+            derived = tuple(key for key in derived if key != "instances")
         return [*self.head_keys[:deepest], *derived]
 
     @property
@@ -108,6 +118,9 @@ class Results(QObject):
         """A head of a tile is in `heads`: show it, and what follows from it."""
         self.computed[index] = max(head, self.computed.get(index, 0))
         self.revision += 1
+        regions = self.regions.setdefault(index, [])
+        if region not in regions:
+            regions.append(region)
         if f"L{head}" not in self.layers:
             self._make(f"L{head}")
         for key in (f"L{head}", "ensemble", "disagreement"):
@@ -136,12 +149,17 @@ class Results(QObject):
                 self.painted.emit(made.layer.name)
                 self.changed.emit()
 
-    def write_instances(self, index: Index, instances: NDArray[Any]) -> None:
-        """Fill a plane ``(y, x)`` of the instances, which are made elsewhere."""
+    def extent(self, index: Index) -> Region:
+        """The least region of a plane or volume that holds all that is computed of it."""
+        axes = zip(*self.regions[index], strict=True)
+        return tuple(slice(min(p.start for p in a), max(p.stop for p in a)) for a in axes)
+
+    def write_instances(self, index: Index, region: Region, instances: NDArray[Any]) -> None:
+        """Fill a region ``spatial`` of the instances, which are made elsewhere."""
         if "instances" in self.layers:
-            layout = self.heads.layout
-            computed = self.heads.read_reached(index) > 0
-            self._write("instances", index, layout.result_key(index), instances, computed)
+            key = self.heads.layout.result_key(index, region)
+            computed = self.heads.read_reached(index, region) > 0
+            self._write("instances", index, key, instances, computed)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay."""
@@ -157,7 +175,10 @@ class Results(QObject):
             self._name(key),
             self.heads.layout.result_shape,
             classes=self.heads.values.shape[1],
-            place=place_like(self.image, self.heads.layout),
+            place=place_like(self.image, self.heads.layout, self.level),
+            in_memory=self.heads.in_memory,
+            pyramid=self._needs_pyramid(),
+            dims=self.heads.layout.dims,
             metadata={METADATA_KEY: self._described(key)},
         )
         made.show_outline(self.viewer.dims.ndisplay == 2)
@@ -174,9 +195,20 @@ class Results(QObject):
             self._fill_all(key)
         self.changed.emit()
 
+    def _can_be_separated(self) -> bool:
+        """Whether the planes are small enough for instances, which are found in one piece."""
+        sizes = [prod(part.stop - part.start for part in self.extent(i)) for i in self.regions]
+        return max(sizes, default=0) <= LARGEST_SEPARATED
+
+    def _needs_pyramid(self) -> bool:
+        """Planes too large for a graphics card are shown as the image is, by levels."""
+        large = max(self.heads.layout.spatial_shape[-2:]) > LARGEST_FLAT
+        return large and self.heads.layout.dims == 2 and self.heads.axes.endswith("YX")
+
     def _name(self, key: str) -> str:
         """With the model where the name alone is taken, as by the masks of another one."""
-        name = f"{self.image.name} · {key}"
+        size = f" · {size_in_words(self.image, self.level)}" if self.level else ""
+        name = f"{self.image.name}{size} · {key}"
         return f"{name} · {self.provenance['model']}" if name in self.viewer.layers else name
 
     def _release(self, key: str) -> None:
@@ -186,8 +218,9 @@ class Results(QObject):
         self._queue.drop(key)
 
     def _fill_all(self, key: str) -> None:
-        for index in self.computed:
-            self._queue.add(key, index, self.heads.layout.whole)
+        for index, regions in self.regions.items():
+            for region in regions:
+                self._queue.add(key, index, region)
 
     def _fill(self, key: str, index: Index, region: Region) -> None:
         values = self.heads.read(index, region)
@@ -227,7 +260,7 @@ class Results(QObject):
         return bool(waiting)
 
     def _here(self) -> Index:
-        return index_on_screen(self.image, self.viewer.dims, self.heads.layout)
+        return index_on_screen(self.image, self.viewer.dims, self.heads.layout, self.level)
 
     def _described(self, key: str) -> dict[str, Any]:
         return {**self.provenance, "shows": key, "threshold": self.threshold}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.heads import Heads
 from napari_unetpp.inference.layout import Index, Layout
+from napari_unetpp.inference.room import fits_in_memory
 from napari_unetpp.widgets.job import Job
 from napari_unetpp.widgets.threads import failing_loudly
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:  # torch is imported in the thread
 
 BAR_EVERY = 250
 """Milliseconds between updates of the bar in napari's activity dock."""
+
+
+BYTES_A_PIXEL = 17.0
+"""Of four heads and how far they are, and of their layers: what is shown, what was, and where."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,8 @@ class Status:
         Since the start, and to the end as it looks.
     device, reason : str
         Where, like "CPU, bf16", and why there.
+    size : str
+        In which size a multiscale image is segmented, like " · at 1/4 size"; else empty.
     """
 
     fraction: float
@@ -53,6 +61,7 @@ class Status:
     remaining: float
     device: str
     reason: str
+    size: str
 
 
 class Run(QObject):
@@ -137,6 +146,7 @@ class Run(QObject):
             remaining=seconds * (1 - event.fraction) / event.fraction,
             device=event.device.label,
             reason=event.device.reason,
+            size=self.job.size,
         )
 
     def _on_return(self) -> None:
@@ -170,9 +180,13 @@ def _work(job: Job) -> Iterator[Heads | TileEvent]:
 
     with failing_loudly():
         model = loaded(job.model)
+        layout = Layout.of(job.pixels, job.axes, dims=model.spec.dims)
         # Room for all heads, so that a deeper run can go on in the same layers.
         heads = job.into or Heads.empty(
-            Layout.of(job.pixels, job.axes), depth=model.spec.depth, classes=len(model.spec.classes)
+            layout,
+            depth=model.spec.depth,
+            classes=len(model.spec.classes),
+            in_memory=fits_in_memory(BYTES_A_PIXEL * prod(layout.result_shape)),
         )
         _, events = segment_tiles(job.pixels, model, axes=job.axes, options=job.options, into=heads)
         yield heads

@@ -10,11 +10,16 @@ from napari_unetpp.files import read_image
 
 LayerData = tuple[Any, dict[str, Any], str]
 
-_TITLES = {"nuclei": "nuclei", "stack": "nuclei stack", "histology": "histology"}
+_TITLES = {
+    "nuclei": "nuclei",
+    "stack": "nuclei stack",
+    "volume": "embryo",
+    "histology": "histology",
+}
 
 
 def sample_path(name: str) -> Path:
-    """The file of a sample: "nuclei", "stack" or "histology"."""
+    """The file of a sample: "nuclei", "stack", "volume" or "histology"."""
     return Path(str(files("napari_unetpp"))) / "sample_data" / f"{name}.tif"
 
 
@@ -26,6 +31,11 @@ def nuclei() -> list[LayerData]:
 def stack() -> list[LayerData]:
     """Nuclei in a tissue, a z-stack."""
     return [_layer("stack")]
+
+
+def volume() -> list[LayerData]:
+    """Nuclei of an early embryo, a volume."""
+    return [_layer("volume")]
 
 
 def histology() -> list[LayerData]:

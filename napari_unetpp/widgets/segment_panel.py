@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from napari.components import LayerList
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QHBoxLayout,
@@ -21,17 +24,36 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Layout
 from napari_unetpp.models import Store
 from napari_unetpp.widgets.axes_edit import AxesEdit
+from napari_unetpp.widgets.channel_row import ChannelRow
 from napari_unetpp.widgets.choice_row import ChoiceRow
 from napari_unetpp.widgets.fold import Fold
-from napari_unetpp.widgets.geometry import axes_of, image_data, is_result, remember_axes
+from napari_unetpp.widgets.geometry import (
+    axes_of,
+    image_data,
+    is_result,
+    remember_axes,
+)
 from napari_unetpp.widgets.job import Request
 from napari_unetpp.widgets.layer_box import LayerBox
 from napari_unetpp.widgets.model_box import ModelBox
 from napari_unetpp.widgets.preferences import Preferences
 from napari_unetpp.widgets.run import Status
 
-WHERE = ("view", "plane", "stack")
-_WHERE_TIPS = ("What is on screen", "The plane on screen, whole", "Every plane, this one first")
+_WHERE = {
+    2: {
+        "view": "What is on screen; of an image in several sizes, in the size shown",
+        "plane": "The plane on screen, whole",
+        "stack": "Every plane, this one first",
+    },
+    3: {
+        "view": "What is on screen, all along Z",
+        "volume": "The volume on screen, whole",
+        "stack": "Every volume, this one first",
+    },
+}
+"""By the dimensions of the model."""
+SOON = 1 << 24
+"""Pixels that are segmented without asking: more of them only where the user says so."""
 BACKGROUNDS = ("auto", "dark", "bright")
 
 
@@ -66,7 +88,11 @@ class SegmentPanel(QWidget):
         self.axes_edit = AxesEdit()
         self.model_box = ModelBox(store)
         self.depth_row = ChoiceRow(["L1"])
-        self.where_row = ChoiceRow(WHERE, _WHERE_TIPS)
+        self.where_row = ChoiceRow(list(_WHERE[2]), list(_WHERE[2].values()))
+        self.where_row.value = "plane"
+        self.full_size_box = QCheckBox("full size")
+        self.channel_row = ChannelRow()
+        self.channel_label = QLabel("Channel")
         self.button = QPushButton("Segment")
         self.bar = QProgressBar()
         self.message = QLabel()
@@ -102,10 +128,13 @@ class SegmentPanel(QWidget):
         """
         if self.image is None:
             raise UserError("There is no image to segment: open one, or take File ▸ Open Sample.")
+        dims = self.model_box.spec().dims
         return Request(
             image=self.image,
-            layout=Layout.of(image_data(self.image), self.axes_edit.axes),
+            layout=Layout.of(image_data(self.image), self.axes_edit.axes, dims=dims),
             model=self.model_box.name,
+            channels=self.channel_row.channels,
+            full_size=self.full_size_box.isChecked(),
             depth=int(self.depth_row.value.removeprefix("L")),
             where=self.where_row.value,
             device=self.device_box.currentText(),
@@ -129,7 +158,7 @@ class SegmentPanel(QWidget):
         self.bar.setValue(round(status.fraction * 1000))
         plane = f" · {status.plane}/{status.planes}" if status.planes > 1 else ""
         left = f" · {status.remaining:.0f} s left" if status.remaining >= 1 else ""
-        self.say(f"L{status.head}{plane}{left} · {status.device}", status.reason)
+        self.say(f"L{status.head}{plane}{left} · {status.device}{status.size}", status.reason)
 
     def say(self, sentence: str, tip: str = "") -> None:
         """Put a sentence under the button."""
@@ -150,6 +179,8 @@ class SegmentPanel(QWidget):
         self.tile_box.setValue(preferences.tile)
         self.background_box.setToolTip("auto tells from the median of the plane")
         self.device_box.setToolTip("auto takes CUDA, then MPS, then the CPU")
+        self.full_size_box.setToolTip("Segment the view at full size, not as it is shown")
+        self.full_size_box.setVisible(False)
         self.button.setToolTip("Run the network; the heads appear as they are computed")
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
@@ -165,7 +196,11 @@ class SegmentPanel(QWidget):
         form.addRow("Image", image_row)
         form.addRow("Model", self.model_box)
         form.addRow("Depth", self.depth_row)
-        form.addRow("Where", self.where_row)
+        form.addRow(self.channel_label, self.channel_row)
+        where = QHBoxLayout()
+        where.addWidget(self.where_row, stretch=1)
+        where.addWidget(self.full_size_box)
+        form.addRow("Where", where)
 
         advanced = QWidget()
         advanced_form = QFormLayout(advanced)
@@ -186,14 +221,20 @@ class SegmentPanel(QWidget):
 
     def _on_model(self) -> None:
         try:
-            depth = self.model_box.spec().depth
+            spec = self.model_box.spec()
         except UserError as error:
             self.say(str(error))
             return
+        depth, words = spec.depth, _WHERE[spec.dims]
+        if self.where_row.choices != list(words):
+            self.where_row.set_choices(list(words), list(words.values()))
+            self.where_row.value = list(words)[1]
         heads = [f"L{k}" for k in range(1, depth + 1)]
         before = self.depth_row.value if len(self.depth_row.choices) > 1 else self._preferred_depth
         self.depth_row.set_choices(heads, [f"Run the network to head {head}" for head in heads])
         self.depth_row.value = before if before in heads else heads[-1]
+        self._offer_channels()
+        self._offer_where()
 
     def _on_image(self, _: object = None) -> None:
         image = self.image
@@ -211,6 +252,9 @@ class SegmentPanel(QWidget):
                 self.say("")
             self.axes_edit.show_axes(axes, tuple(image_data(image).shape))
             self._offer_where()
+            self._suggest_where()
+        self._offer_channels()
+        self.full_size_box.setVisible(image is not None and image.multiscale)
         self._watch(image)
         self.image_changed.emit()
 
@@ -226,6 +270,8 @@ class SegmentPanel(QWidget):
         assert self.image is not None
         remember_axes(self.image, axes)
         self._offer_where()
+        self._suggest_where()
+        self._offer_channels()
 
     def _offer_where(self) -> None:
         """A stack is offered where there is one."""
@@ -233,13 +279,32 @@ class SegmentPanel(QWidget):
             stack = self.request().layout.outer_axes != ""
         except UserError:
             return
-        button = self.where_row.button("stack")
-        was_offered = button.isEnabled()
-        button.setEnabled(stack)
+        self.where_row.button("stack").setEnabled(stack)
         if not stack and self.where_row.value == "stack":
-            self.where_row.value = "plane"
-        elif stack and not was_offered and self.where_row.value == "plane":
-            self.where_row.value = "stack"
+            self.where_row.value = self.where_row.choices[1]
+
+    def _suggest_where(self) -> None:
+        """All of a small image; of a larger one a plane, or what is on screen."""
+        try:
+            layout = self.request().layout
+        except UserError:
+            return
+        view, piece, stack = self.where_row.choices
+        if prod(layout.spatial_shape) > SOON:
+            self.where_row.value = view
+        elif layout.outer_axes and prod(layout.result_shape) <= SOON:
+            self.where_row.value = stack
+        else:
+            self.where_row.value = piece
+
+    def _offer_channels(self) -> None:
+        try:
+            layout, in_channels = self.request().layout, self.model_box.spec().in_channels
+        except UserError:
+            layout, in_channels = None, 1
+        self.channel_row.offer(layout, in_channels)
+        self.channel_row.setVisible(self.channel_row.is_needed)
+        self.channel_label.setVisible(self.channel_row.is_needed)
 
 
 def _combo(choices: tuple[str, ...], chosen: str) -> QComboBox:

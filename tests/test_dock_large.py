@@ -1,0 +1,203 @@
+"""The dock with images in several sizes, lazy ones, channels, and volumes."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.layers import Labels
+
+from napari_unetpp.models.file import save_model
+from napari_unetpp.widgets import SegmentDock, results, run
+from napari_unetpp.widgets.geometry import METADATA_KEY
+from napari_unetpp.widgets.result_layer import level_shapes
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def dock(viewer, tiny_store, make_model, tmp_path):
+    model = make_model(dims=3, widths=(4, 6, 8), voxel_size=(1.0, 0.5, 0.5))
+    spec = model.spec.model_copy(update={"name": "tiny3d"})
+    save_model(model.network, spec, tmp_path / "models" / "tiny3d.safetensors")
+    dock = SegmentDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    dock.segment_panel.model_box.names.setCurrentText("tiny")
+    return dock
+
+
+@pytest.fixture
+def segmented(dock, qtbot):
+    """Press Segment, and wait until all is shown."""
+
+    def press():
+        dock.segment_panel.button.click()
+        qtbot.waitUntil(lambda: not dock.running, timeout=60000)
+        qtbot.waitUntil(lambda: dock.results is not None and dock.results.idle, timeout=20000)
+        return dock.results
+
+    return press
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 4000, shape, np.uint16)
+
+
+def pyramid(pixels, levels=3):
+    found = [pixels]
+    for _ in range(levels - 1):
+        last = found[-1]
+        height, width = (n // 2 * 2 for n in last.shape)
+        last = last[:height, :width].reshape(height // 2, 2, width // 2, 2)
+        found.append(last.mean(axis=(1, 3)).astype(pixels.dtype))
+    return [da.from_array(level, chunks=64) for level in found]
+
+
+def test_a_view_is_segmented_at_the_size_shown_and_lies_on_its_image(viewer, dock, segmented):
+    levels = pyramid(noise(1200, 1600))
+    image = viewer.add_image(
+        levels, multiscale=True, name="slide", scale=(0.5, 0.25), translate=(3, 4)
+    )
+    image.data_level = 2
+    dock.segment_panel.where_row.value = "view"
+    found = segmented()
+    assert found.level > 0
+    factor = 2**found.level
+    layer = found.layers["L1"].layer
+    assert layer.name == f"slide · 1/{factor} size · L1"
+    assert f"at 1/{factor} size" in dock.segment_panel.message.text()
+    np.testing.assert_allclose(layer.scale, (0.5 * factor, 0.25 * factor))
+    # the first pixel lies in the middle of those that it stands for
+    first = image.data_to_world(((factor - 1) / 2, (factor - 1) / 2))
+    np.testing.assert_allclose(layer.data_to_world((0, 0)), first)
+    assert layer.data.any()
+
+
+def test_a_view_can_be_segmented_at_full_size(viewer, dock, segmented):
+    levels = pyramid(noise(240, 330))
+    viewer.add_image(levels, multiscale=True, name="slide")
+    panel = dock.segment_panel
+    assert panel.full_size_box.isVisibleTo(panel)
+    panel.where_row.value = "view"
+    panel.full_size_box.setChecked(True)
+    found = segmented()
+    assert found.level == 0
+    assert found.layers["L1"].layer.data.shape == (240, 330)
+    assert found.provenance["level"] == 0
+
+
+def test_results_of_large_planes_have_levels_that_agree(viewer, dock, segmented, monkeypatch):
+    monkeypatch.setattr(results, "LARGEST_FLAT", 100)
+    monkeypatch.setattr("napari_unetpp.widgets.result_layer.COARSEST", 90)
+    viewer.add_image(noise(230, 331), name="cells")
+    dock.segment_panel.where_row.value = "plane"
+    found = segmented()
+    layer = found.layers["L2"].layer
+    assert layer.multiscale
+    assert [level.shape for level in layer.data] == level_shapes((230, 331))
+    assert len(layer.data) == 3
+    for number, level in enumerate(layer.data):
+        np.testing.assert_array_equal(level, layer.data[0][:: 2**number, :: 2**number])
+    assert layer.data[0].any()
+
+
+def test_results_on_the_disk_can_be_painted_and_are_kept(viewer, dock, segmented, monkeypatch):
+    monkeypatch.setattr(run, "fits_in_memory", lambda needed: False)
+    viewer.add_image(noise(3, 80, 110), name="cells")
+    dock.segment_panel.where_row.value = "plane"
+    found = segmented()
+    layer = found.layers["L3"].layer
+    assert not isinstance(layer.data, np.ndarray)
+    layer.data_setitem((np.array([0]), np.array([5]), np.array([6])), 2)
+    assert layer.data[0, 5, 6] == 2
+    dock.heads_panel.slider.setValue(0.3)
+    assert layer.data[0, 5, 6] == 2
+    assert layer not in [made.layer for made in found.layers.values()]
+
+
+def test_the_channel_is_the_visible_one_or_the_chosen_one(viewer, dock, segmented):
+    viewer.add_image(noise(2, 40, 60), name="cells")
+    panel = dock.segment_panel
+    assert not panel.channel_row.isVisibleTo(panel)
+    panel.axes_edit.setText("CYX")
+    panel.axes_edit.textEdited.emit("CYX")
+    assert panel.channel_row.isVisibleTo(panel)
+    viewer.dims.set_current_step(0, 1)
+    assert segmented().provenance["channels"] == (1,)
+    panel.channel_row.boxes[0].setCurrentText("0")
+    assert segmented().provenance["channels"] == (0,)
+
+
+def test_a_channel_of_colour_can_be_chosen(viewer, dock, segmented):
+    rgb = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    viewer.add_image(rgb, name="cells")
+    box = dock.segment_panel.channel_row.boxes[0]
+    assert [box.itemText(n) for n in range(box.count())] == ["grey", "red", "green", "blue"]
+    box.setCurrentText("blue")
+    assert segmented().provenance["channels"] == (2,)
+
+
+def test_where_is_what_can_be_had_soon(viewer, dock, monkeypatch):
+    panel = dock.segment_panel
+    viewer.add_image(noise(3, 40, 60), name="stack")
+    assert panel.where_row.value == "stack"
+    monkeypatch.setattr("napari_unetpp.widgets.segment_panel.SOON", 4000)
+    panel.image_box.layer = viewer.add_image(noise(3, 40, 61), name="larger stack")
+    assert panel.where_row.value == "plane"
+    large = da.zeros((300, 400), chunks=100)
+    panel.image_box.layer = viewer.add_image(large, name="large plane")
+    assert panel.where_row.value == "view"
+
+
+def test_a_volume_is_segmented_as_one(viewer, dock, segmented):
+    image = viewer.add_image(noise(2, 6, 40, 60), name="embryo", scale=(1, 2.0, 0.5, 0.5))
+    image.units = ("s", "µm", "µm", "µm")
+    panel = dock.segment_panel
+    panel.model_box.names.setCurrentText("tiny3d")
+    assert panel.where_row.choices == ["view", "volume", "stack"]
+    assert dock.heads_panel.boxes.keys() >= {"L1", "L2"}
+    panel.where_row.value = "volume"
+    viewer.dims.set_current_step(0, 1)
+    found = segmented()
+    assert found.provenance["pixel_size"] == (2.0, 0.5, 0.5)
+    assert (np.asarray(found.heads.reached)[1] == 2).all()
+    assert not np.asarray(found.heads.reached)[0].any()
+    layer = found.layers["L2"].layer
+    assert isinstance(layer, Labels)
+    assert layer.data.shape == (2, 6, 40, 60)
+    np.testing.assert_allclose(layer.scale, image.scale)
+    assert layer.units == image.units
+    assert layer.metadata[METADATA_KEY]["model"] == "tiny3d"
+    dock.heads_panel.boxes["instances"].setChecked(True)
+
+
+def test_lengths_without_a_unit_tell_how_the_axes_compare(viewer, dock, segmented):
+    viewer.add_image(noise(6, 40, 60), name="embryo", scale=(3.0, 1.0, 1.0))
+    dock.segment_panel.model_box.names.setCurrentText("tiny3d")
+    assert segmented().provenance["pixel_size"] == (1.5, 0.5, 0.5)
+
+
+def test_a_plane_is_told_apart_from_a_volume(viewer, dock, monkeypatch):
+    told = []
+    monkeypatch.setattr("napari_unetpp.widgets.dock.show_error", told.append)
+    viewer.add_image(noise(40, 60), name="plane")
+    dock.segment_panel.model_box.names.setCurrentText("tiny3d")
+    dock.segment_panel.button.click()
+    assert told == [
+        "The model is for volumes, and the image has no Z (axes YX): correct the axes or choose a "
+        "model for planes."
+    ]
+
+
+def test_a_model_for_volumes_is_not_fine_tuned_and_says_so(viewer, dock, segmented, monkeypatch):
+    told = []
+    monkeypatch.setattr("napari_unetpp.widgets.finetune_part.show_error", told.append)
+    viewer.add_image(noise(6, 40, 60), name="embryo", scale=(2.0, 0.5, 0.5))
+    dock.segment_panel.model_box.names.setCurrentText("tiny3d")
+    segmented()
+    dock.finetune_part.start()
+    assert told
+    assert told[0].startswith("tiny3d is for volumes, which can't be fine-tuned yet")
