@@ -1,9 +1,10 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,42 @@ def replacing(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
             f"{path} can't be written ({error.strerror or error}): choose another place or make "
             "room."
         ) from error
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a folder: gives one beside `path` to be filled.
+
+    What is at `path` is there until the new folder is complete.
+
+    Raises
+    ------
+    UserError
+        If the folder can't be written.
+    """
+    mark = secrets.token_hex(4)
+    temporary, old = (path.with_name(f".{path.name}.{mark}{end}") for end in ("", ".old"))
+    try:
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            if path.exists():  # a folder can't take the place of one that isn't empty
+                path.rename(old)
+            temporary.rename(path)
+        except BaseException:
+            if old.exists():
+                old.rename(path)
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be written ({error.strerror or error}): choose another place or make "
+            "room."
+        ) from error
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes, *, new: bool = False) -> None:

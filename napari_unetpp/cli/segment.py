@@ -13,10 +13,19 @@ from napari_unetpp.models import DEFAULT_MODEL
 
 def segment(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT…", help="Images, or folders of images.")
+        list[str],
+        typer.Argument(
+            metavar="INPUT…", help="Images, folders of images, or folders and URLs of OME-Zarr."
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the masks; made.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for the masks, made; of OME-Zarr if the name ends in .zarr.",
+        ),
     ],
     *,
     model: ModelOption = DEFAULT_MODEL,
@@ -26,7 +35,7 @@ def segment(
         typer.Option(help="Masks of all heads, of the deepest, or of their mean."),
     ] = "all",
     axes: Annotated[
-        str | None, typer.Option(help="Like ZYX or TCYX, where the files don't say it.")
+        str | None, typer.Option(help="Like ZYX or TYXC, in any order, if the files don't say it.")
     ] = None,
     channel: Annotated[
         list[int] | None,
@@ -44,13 +53,16 @@ def segment(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Segment images, and write the masks of the heads as TIFF.
+    """Segment images, and write the masks of the heads as TIFF or OME-Zarr.
 
     Writes DIR/STEM_L1.tif, _L2 … (or _ensemble), and _instances of the deepest head or of the
-    ensemble. Inputs of the same stem get longer names. An image that can't be segmented doesn't
+    ensemble. Inputs of the same stem get longer names. A DIR that ends in .zarr is for the masks of
+    one image: label images L1, L2 …. An image that can't be segmented doesn't
     stop the others: what failed is listed at the end, and the exit code is 2.
     """
-    from napari_unetpp.cli.batch import Job, run_batch
+    from napari_unetpp.cli.batch import run_batch
+    from napari_unetpp.cli.job import Job
+    from napari_unetpp.files import as_source
     from napari_unetpp.inference.options import SegmentOptions
 
     channels = None if channel is None else tuple(channel)
@@ -64,4 +76,4 @@ def segment(
         instances=instances,
         force=force,
     )
-    run_batch(inputs, output, job)
+    run_batch([as_source(text) for text in inputs], output, job)

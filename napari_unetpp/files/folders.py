@@ -6,16 +6,17 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.files.places import Source, is_store
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp")
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """The image files of a folder, sorted by name; hidden files are left out.
+    """The images of a folder, files and folders of zarr, sorted by name; hidden ones are left out.
 
     Raises
     ------
@@ -28,28 +29,32 @@ def image_paths(folder: Path) -> list[Path]:
         paths = sorted(
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            if not path.name.startswith(".") and (path.suffix.lower() in SUFFIXES or is_store(path))
         )
     except OSError as error:
         raise UserError(f"The folder {folder} can't be read ({error.strerror}).") from error
     if not paths:
-        raise UserError(f"There is no image in {folder}: images end in {', '.join(SUFFIXES)}.")
+        raise UserError(
+            f"There is no image in {folder}: images end in {', '.join(SUFFIXES)} or are folders of "
+            "OME-Zarr."
+        )
     return paths
 
 
 def find_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     """Match the images of a folder with the labels of the same name (the ending may differ).
 
-    Two files are a pair, whatever their names.
+    Two files are a pair, whatever their names. A folder of zarr counts as a file.
 
     Raises
     ------
     UserError
         If a folder is missing or empty, an image has no labels, or just one is a file.
     """
-    if images.is_file() and labels.is_file():
+    files = [path.is_file() or is_store(path) for path in (images, labels)]
+    if all(files):
         return [(images, labels)]
-    if images.is_file() or labels.is_file():
+    if any(files):
         raise UserError(
             f"Of {images} and {labels} one is a file: give two files, or two folders with files "
             "of the same names."
@@ -65,30 +70,37 @@ def find_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     return [(image, label) for image, label in pairs if label is not None]
 
 
-def output_names(paths: Sequence[Path]) -> dict[Path, str]:
+def output_names(sources: Sequence[Source]) -> dict[Source, str]:
     """A name of its own for the results of each file: its stem, or more where stems are the same.
 
     Files of the same stem are told apart by what comes after the folder that they have in common:
     `a/cell.tif` and `b/cell.tif` become "a_cell_tif" and "b_cell_tif". Names that differ by case
     only count as the same, as some file systems can't tell them apart.
     """
-    same: dict[str, list[Path]] = defaultdict(list)
-    for path in dict.fromkeys(paths):
-        same[path.stem.casefold()].append(path)
-    names: dict[Path, str] = {}
+    same: dict[str, list[Source]] = defaultdict(list)
+    for source in dict.fromkeys(sources):
+        same[_whole(source).stem.casefold()].append(source)
+    names: dict[Source, str] = {}
     taken = set(same)  # a stem is free for the files that have it, and only if there is just one
     for group in same.values():
         if len(group) == 1:
-            names[group[0]] = group[0].stem
+            names[group[0]] = _whole(group[0]).stem
             continue
-        parts = [path.absolute().parts for path in group]
+        parts = [_whole(source).parts for source in group]
         levels = zip(*(inside[:-1] for inside in parts), strict=False)
         shared = len(list(takewhile(lambda folders: len(set(folders)) == 1, levels)))
-        for path, inside in zip(group, parts, strict=True):
+        for source, inside in zip(group, parts, strict=True):
             name = _untaken(re.sub(r"[.:/\\]+", "_", "_".join(inside[shared:])), taken)
             taken.add(name.casefold())
-            names[path] = name
+            names[source] = name
     return names
+
+
+def _whole(source: Source) -> PurePath:
+    """The path from the root; that of a URL begins with its host."""
+    if isinstance(source, Path):
+        return source.absolute()
+    return PurePosixPath("/" + source.partition("://")[2].partition("?")[0])
 
 
 def _untaken(name: str, taken: set[str]) -> str:

@@ -2,82 +2,99 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import imageio.v3 as imageio
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
-from PIL.Image import DecompressionBombError
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.files.folders import SUFFIXES, TIFF_SUFFIXES
-from napari_unetpp.files.pixel_size import PixelSize, pixel_size_of
+from napari_unetpp.files.image import DAMAGED, ImageFile, reason_of
+from napari_unetpp.files.places import Source, is_store, name_of
+from napari_unetpp.files.tiff import open_tiff, read_tiff
+from napari_unetpp.files.zarr_read import open_zarr
 from napari_unetpp.inference.axes import check_axes, guess_axes
+from napari_unetpp.inference.layout import ArrayLike
 
-DAMAGED = (
-    ArithmeticError,
-    AssertionError,
-    DecompressionBombError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What tifffile and imageio raise at truncated and damaged files; found by damaging files."""
+PixelsT = TypeVar("PixelsT", bound=ArrayLike)
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """An image with what its file says of it.
+def read_image(source: Source, axes: str | None = None) -> ImageFile[NDArray[Any]]:
+    """Read an image into memory; of a file with several images, the first.
 
-    Attributes
+    Parameters
     ----------
-    data : array
-        Any dtype, native byte order, at least one pixel.
-    axes : str
-        One letter of TZCYX for each axis; colour is C, as the last.
-    pixel_size : PixelSize
-        Length of a pixel.
-    """
-
-    data: NDArray[Any]
-    axes: str
-    pixel_size: PixelSize = field(default_factory=PixelSize)
-
-
-def read_image(path: Path) -> ImageFile:
-    """Read an image file into memory; of a file with several images, the first.
+    source : Path or str
+        A file, a folder of OME-Zarr, or the URL of one.
+    axes : str, optional
+        In place of those that the file says or that are guessed.
 
     Raises
     ------
     UserError
         If the file is missing, empty, no image of a known kind, damaged, truncated, or larger than
-        memory.
+        memory, or if the axes don't fit.
     """
-    _check_is_image(path)
+    with _sentences(source):
+        if is_store(source):
+            image = open_zarr(source, axes)
+            pixels = _checked(np.asarray(image.data), source)
+            return ImageFile(
+                pixels, image.axes, image.pixel_size, image.origin, notice=image.notice
+            )
+        path = _checked_path(source)
+        read = read_tiff if _is_tiff(path) else _read_picture
+        whole = read(path, axes)
+        _checked(whole.data, source)
+        return whole
+
+
+def open_image(source: Source, axes: str | None = None) -> ImageFile[ArrayLike]:
+    """As `read_image`, but the pixels of a large image are read where and when they are needed.
+
+    That goes for OME-Zarr and for TIFFs of more than `tiff.LAZY_BYTES`. What is damaged further
+    inside shows when it is read, as a `UserError` as well.
+    """
+    with _sentences(source):
+        image: ImageFile[ArrayLike]
+        if is_store(source):
+            image = open_zarr(source, axes)
+        else:
+            path = _checked_path(source)
+            image = open_tiff(path, axes) if _is_tiff(path) else _read_picture(path, axes)
+        _checked(image.data, source)
+        return image
+
+
+@contextmanager
+def _sentences(source: Source) -> Iterator[None]:
+    """Tell what goes wrong while reading in a sentence."""
     try:
-        image = _read_tiff(path) if path.suffix.lower() in TIFF_SUFFIXES else _read_other(path)
+        yield
+    except UserError:
+        raise
     except MemoryError as error:
-        raise UserError(f"{path.name} doesn't fit into memory: cut it into pieces.") from error
+        raise UserError(
+            f"{name_of(source)} doesn't fit into memory: cut it into pieces."
+        ) from error
     except DAMAGED as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(_why_unreadable(path, error)) from error
-    if image.data.size == 0:
-        raise UserError(f"{path.name} has shape {image.data.shape} and so no pixels: leave it out.")
-    return image
+        raise UserError(_why_unreadable(source, error)) from error
 
 
-def _check_is_image(path: Path) -> None:
+def _checked(pixels: PixelsT, source: Source) -> PixelsT:
+    if 0 in pixels.shape:
+        raise UserError(
+            f"{name_of(source)} has shape {tuple(pixels.shape)} and so no pixels: leave it out."
+        )
+    return pixels
+
+
+def _checked_path(source: Source) -> Path:
+    path = Path(source)
     if path.is_dir():
         raise UserError(f"{path} is a folder, not an image.")
     if not path.is_file():
@@ -86,62 +103,29 @@ def _check_is_image(path: Path) -> None:
         raise UserError(f"{path.name} is no image: images end in {', '.join(SUFFIXES)}.")
     if path.stat().st_size == 0:
         raise UserError(f"{path.name} is empty (0 bytes): get the file again.")
+    return path
 
 
-def _why_unreadable(path: Path, error: Exception) -> str:
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in TIFF_SUFFIXES
+
+
+def _why_unreadable(source: Source, error: Exception) -> str:
+    name = name_of(source)
     if "imagecodecs" in str(error):  # tifffile reads the rarer compressions with its help
-        return (
-            f"{path.name} is compressed in a way that needs imagecodecs: pip install imagecodecs."
-        )
+        return f"{name} is compressed in a way that needs imagecodecs: pip install imagecodecs."
     if isinstance(error, OSError) and error.strerror:
-        return f"{path.name} can't be read ({error.strerror})."
-    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        return f"{name} can't be read ({error.strerror})."
     return (
-        f"{path.name} can't be read as an image: it is truncated, damaged or of another kind "
-        f"({reason})."
+        f"{name} can't be read as an image: it is truncated, damaged or of another kind "
+        f"({reason_of(error)})."
     )
 
 
-def _read_other(path: Path) -> ImageFile:
+def _read_picture(path: Path, axes: str | None) -> ImageFile[NDArray[Any]]:
     data = np.asarray(imageio.imread(path, plugin="pillow", index=0))
     if data.ndim == 3 and data.shape[-1] == 2:
         data = data[..., 0]  # grey, with transparency
+    if axes is not None:
+        return ImageFile(data, check_axes(axes, data.shape))
     return ImageFile(data, guess_axes(data.shape, rgb=data.ndim == 3))
-
-
-def _read_tiff(path: Path) -> ImageFile:
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        if 0 not in series.shape:
-            _check_complete(file, series)
-        data, axes = series.asarray(), series.axes.upper()
-        pixel_size = pixel_size_of(file)
-    if "S" in axes:  # samples are colours, wherever they are kept
-        data = np.moveaxis(data, axes.index("S"), -1)
-        axes = axes.replace("S", "") + "C"
-    try:
-        axes = check_axes(axes, data.shape)
-    except UserError:  # letters that tifffile gives to axes without a name
-        axes = guess_axes(data.shape, rgb=axes.endswith("C"))
-    return ImageFile(data.astype(data.dtype.newbyteorder("="), copy=False), axes, pixel_size)
-
-
-def _check_complete(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
-    """Raise a `ValueError` where tifffile would read less than there was, and only log it.
-
-    Cut off are planes (the last of the list of planes points beyond the end of the file, or
-    ImageJ's description has more of them) or the ends of planes.
-    """
-    size = file.filehandle.size
-    file.filehandle.seek(file.pages.next_page_offset or 0)
-    link = file.filehandle.read(file.tiff.offsetsize)
-    cut = len(link) < file.tiff.offsetsize
-    cut = cut or struct.unpack(file.tiff.offsetformat, link)[0] >= size
-    cut = cut or (file.is_imagej and series.kind != "imagej")
-    for page in series.pages:
-        if page is None or page.parent is not file:  # OME may keep planes in other files
-            continue
-        ends = np.asarray(page.dataoffsets, np.int64) + np.asarray(page.databytecounts, np.int64)
-        cut = cut or ends.size == 0 or int(ends.max()) > size
-    if cut:
-        raise ValueError("its end is missing")

@@ -1,32 +1,29 @@
-"""Write masks as TIFF, with axes, pixel size and provenance, for napari and Fiji."""
+"""Write masks with axes, pixel size and provenance, for napari and Fiji."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from napari_unetpp.atomic import replacing
+from napari_unetpp.atomic import replacing, replacing_folder
 from napari_unetpp.errors import UserError
+from napari_unetpp.files.image import LazyPixels
 from napari_unetpp.files.pixel_size import PixelSize
+from napari_unetpp.files.tiff_write import write_tiff
+from napari_unetpp.files.zarr_write import ZARR_SUFFIX, create_labels_group, write_label_image
 from napari_unetpp.inference.axes import check_axes
+from napari_unetpp.inference.layout import ArrayLike
 
 ORDER = "TZYX"
-"""Of the axes in a file: both ImageJ and OME want it."""
-INFO_KEY = "napari_unetpp"
-"""Under which the provenance stands, as others may add theirs."""
-IMAGEJ_DTYPES = (np.uint8, np.uint16, np.float32)
-IMAGEJ_BYTES = (1 << 32) - (1 << 25)
-"""An ImageJ file has offsets of 32 bits; some room is left for what is not pixels."""
+"""Of the axes in a file: ImageJ, OME-TIFF and OME-Zarr all want it."""
 
 
 def check_free(path: Path, *, force: bool = False) -> None:
-    """Refuse a file that is there already, unless `force` is set.
+    """Refuse a file or folder that is there already, unless `force` is set.
 
     Raises
     ------
@@ -39,30 +36,35 @@ def check_free(path: Path, *, force: bool = False) -> None:
 
 def write_masks(
     path: Path,
-    masks: NDArray[Any],
+    masks: ArrayLike,
     *,
     axes: str,
     pixel_size: PixelSize | None = None,
+    origin: Mapping[str, float] | None = None,
     provenance: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> None:
-    """Write masks, instances or probabilities in one step: the file is there whole or not at all.
+    """Write masks, instances or probabilities in one step: they are there whole or not at all.
 
-    It is an ImageJ TIFF, deflated, with `provenance` as JSON under "Info" (Fiji: Image ▸ Show
-    Info…; tifffile: `imagej_metadata["Info"]`). What ImageJ can't hold (numbers above 65 535,
-    more than 4 GB) becomes an OME-TIFF, with the provenance in the image's description. Axes of
-    length 1 but Y and X are left out when it is read again.
+    A path that ends in .zarr becomes OME-Zarr 0.5, with `provenance` among the attributes. Any
+    other becomes a TIFF: of ImageJ, deflated, with `provenance` as JSON under "Info" (Fiji: Image ▸
+    Show Info…; tifffile: `imagej_metadata["Info"]`). What ImageJ can't hold (numbers above 65 535,
+    more than 4 GB), and what is read piece by piece, becomes an OME-TIFF, with the provenance in
+    the image's description. Axes of length 1 but Y and X are left out when a TIFF is read again.
 
     Parameters
     ----------
     path : Path
         The file. Its folder is made.
-    masks : array
-        Boolean, integer from 0 up, or float32. Integers take as few bits as they need.
+    masks : array-like
+        Boolean, integer from 0 up, or float32. Integers take as few bits as they need if they are
+        in memory; else what their dtype needs, and never more than 32.
     axes : str
         Letters of TZYX in any order; the file has them in this one.
     pixel_size : PixelSize, optional
         Of the image.
+    origin : mapping of str to float, optional
+        Where the first pixel lies, in µm; TIFFs don't keep it.
     provenance : mapping, optional
         How it was made; plain values, for JSON.
     force : bool
@@ -74,50 +76,82 @@ def write_masks(
         If the file exists and is not to be replaced, or it can't be written.
     """
     check_free(path, force=force)
+    ordered = _ordered(masks, axes)
+    size, made = pixel_size or PixelSize(), dict(provenance or {})
+    if path.suffix.lower() == ZARR_SUFFIX:
+        with replacing_folder(path) as folder:
+            write_label_image(
+                folder, *ordered, name=path.stem, pixel_size=size, origin=origin, provenance=made
+            )
+    else:
+        with replacing(path) as file:
+            write_tiff(file, *ordered, pixel_size=size, provenance=made)
+
+
+def write_mask_group(
+    path: Path,
+    masks: Iterable[tuple[str, ArrayLike, Mapping[str, Any]]],
+    *,
+    axes: str,
+    pixel_size: PixelSize | None = None,
+    origin: Mapping[str, float] | None = None,
+    force: bool = False,
+) -> None:
+    """Write several masks of one image into a folder of OME-Zarr, in one step.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; each mask gets one of its name inside.
+    masks : iterable of (name, array-like, mapping)
+        Taken one by one; the mapping is the provenance.
+    axes, pixel_size, origin, force
+        As in `write_masks`.
+
+    Raises
+    ------
+    UserError
+        If the folder exists and is not to be replaced, or it can't be written.
+    """
+    check_free(path, force=force)
+    with replacing_folder(path) as folder:
+        names = []
+        for name, pixels, made in masks:
+            write_label_image(
+                folder / name,
+                *_ordered(pixels, axes),
+                name=name,
+                pixel_size=pixel_size,
+                origin=origin,
+                provenance=made,
+            )
+            names.append(name)
+        create_labels_group(folder, names)
+
+
+def _ordered(masks: ArrayLike, axes: str) -> tuple[ArrayLike, str, np.dtype[Any]]:
+    """Masks with their axes in the order of a file, these axes, and the dtype of the file."""
     axes = check_axes(axes, masks.shape)
-    present = [axis for axis in ORDER if axis in axes]
-    pixels = _narrow(masks).transpose([axes.index(axis) for axis in present])
-    info = json.dumps({INFO_KEY: dict(provenance or {})}, ensure_ascii=False, indent=2)
-    lengths = dict(pixel_size.lengths) if pixel_size else {}
-    fits_imagej = pixels.dtype in IMAGEJ_DTYPES and pixels.nbytes <= IMAGEJ_BYTES
-    described = _for_imagej if fits_imagej else _for_ome
-    with replacing(path) as file:
-        pixels, options = described(pixels, "".join(present), lengths, info)
-        # No predictor: Fiji doesn't read deflated files that have one.
-        tifffile.imwrite(file, pixels, photometric="minisblack", compression="zlib", **options)
+    present = "".join(axis for axis in ORDER if axis in axes)
+    order = [axes.index(axis) for axis in present]
+    if isinstance(masks, np.ndarray):
+        return masks.transpose(order), present, _least_dtype(masks)
+    return LazyPixels(masks, "The mask", order=order), present, _dtype_for(masks.dtype)
 
 
-def _narrow(masks: NDArray[Any]) -> NDArray[Any]:
-    if masks.dtype == bool or (masks.dtype.kind in "iu" and masks.max(initial=0) <= 255):
-        return masks.astype(np.uint8)
-    if masks.dtype.kind in "iu":
-        return masks.astype(np.uint16 if masks.max() <= 65535 else np.uint32)
-    return masks.astype(np.float32)
+def _least_dtype(masks: NDArray[Any]) -> np.dtype[Any]:
+    """What the numbers need."""
+    if masks.dtype.kind not in "iu":
+        return _dtype_for(masks.dtype)
+    highest = int(masks.max(initial=0))
+    return np.dtype(np.uint8 if highest <= 255 else np.uint16 if highest <= 65535 else np.uint32)
 
 
-def _for_imagej(
-    pixels: NDArray[Any], axes: str, lengths: Mapping[str, float], info: str
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The pixels as TZCYXS, and options of `tifffile.imwrite`; fewer axes it would guess at."""
-    lowest, highest = float(pixels.min()), float(pixels.max())
-    metadata: dict[str, Any] = {"axes": "TZCYXS", "Info": info}
-    metadata |= {"min": lowest, "max": max(highest, lowest + 1)}  # else Fiji shows masks as black
-    options: dict[str, Any] = {"imagej": True, "metadata": metadata}
-    if {"Y", "X"} <= set(lengths):
-        options["resolution"] = (1 / lengths["X"], 1 / lengths["Y"])
-        metadata["unit"] = "um"
-        if "Z" in lengths:
-            metadata["spacing"] = lengths["Z"]
-    shape = [pixels.shape[axes.index(axis)] if axis in axes else 1 for axis in "TZCYXS"]
-    return pixels.reshape(shape), options
-
-
-def _for_ome(
-    pixels: NDArray[Any], axes: str, lengths: Mapping[str, float], info: str
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The same for an OME-TIFF."""
-    metadata: dict[str, Any] = {"axes": axes, "Description": info}
-    for axis, length in lengths.items():
-        metadata |= {f"PhysicalSize{axis}": length, f"PhysicalSize{axis}Unit": "µm"}
-    large = pixels.nbytes > IMAGEJ_BYTES
-    return pixels, {"ome": True, "bigtiff": large, "metadata": metadata}
+def _dtype_for(dtype: Any) -> np.dtype[Any]:
+    """What numbers of a dtype may need, as far as it can be written."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind in "iu":
+        return np.dtype(f"u{min(dtype.itemsize, 4)}")
+    return np.dtype(np.float32)
