@@ -20,6 +20,7 @@ from benchmarks import memory as memory_
 from benchmarks import pipeline as pipeline_
 from benchmarks import samples as samples_
 from benchmarks import tiling as tiling_
+from benchmarks import volumes as volumes_
 from benchmarks.common import machine
 from benchmarks.sheet import Sheet, show
 
@@ -67,6 +68,20 @@ def large(
 ) -> None:
     """Lazy images: peak memory, and time for a megapixel."""
     report(lambda: large_.sheets(depth=depth, planes=planes, more=more, side=side), markdown)
+
+
+@app.command()
+def volumes(
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder with embryo3d; scores only if it is given.")
+    ] = None,
+    *,
+    model: Annotated[str, typer.Option(help="For volumes; name or file.")] = "nuclei3d",
+    side: Annotated[int | None, typer.Option(min=16, help="Of one cube.")] = None,
+    markdown: Markdown = False,
+) -> None:
+    """Each head on volumes: time, memory, and how good it is beside planes one by one."""
+    report(lambda: volumes_.sheets(model=model, data=data, side=side), markdown)
 
 
 @app.command()

@@ -201,3 +201,21 @@ def test_a_model_for_volumes_is_not_fine_tuned_and_says_so(viewer, dock, segment
     dock.finetune_part.start()
     assert told
     assert told[0].startswith("tiny3d is for volumes, which can't be fine-tuned yet")
+
+
+def test_a_full_disk_is_told_once_and_the_window_lives_on(viewer, dock, qtbot, monkeypatch):
+    import zarr
+
+    monkeypatch.setattr(run, "fits_in_memory", lambda needed: False)
+    told = []
+    monkeypatch.setattr("napari_unetpp.widgets.dock.show_error", told.append)
+
+    def full(self, key, value):
+        raise OSError(28, "No space left on device")
+
+    viewer.add_image(noise(80, 110), name="cells")
+    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    dock.segment_panel.button.click()
+    qtbot.waitUntil(lambda: bool(told) and not dock.running, timeout=60000)
+    assert "No space left on device" in told[0]
+    assert dock.segment_panel.button.text() == "Segment"

@@ -67,3 +67,20 @@ def test_a_cache_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch, ti
     monkeypatch.setenv(room.CACHE, str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match="too large for memory"):
         segment_tiles(np.zeros((30, 40)), tiny_model)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_full_disk_is_told_and_what_is_there_stays(tiny_model, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 1000, (3, 60, 80), np.uint16)
+    found, events = segment_tiles(image, tiny_model)
+    for _ in range(3):
+        next(events)
+
+    def full(self, key, value):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(found.values), "__setitem__", full)
+    with pytest.raises(UserError, match=r"can't be written .* \(No space left on device\)"):
+        list(events)
+    monkeypatch.undo()
+    assert (found.reached[0] == 3).all()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Index, Layout, Region, inside
-from napari_unetpp.inference.room import bytes_of, fits_in_memory, room_for
+from napari_unetpp.inference.room import bytes_of, fits_in_memory, not_written, room_for
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,21 @@ class Heads:
         return self.layout.ordered(np.asarray(self.values[(head - 1, slice(None), *key)]))
 
     def write(self, head: int, index: Index, region: Region, values: NDArray[Any]) -> None:
-        """Fill in a head, from 1, in a region of a piece, ``(class, *spatial)``."""
+        """Fill in a head, from 1, in a region of a piece, ``(class, *spatial)``.
+
+        Raises
+        ------
+        UserError
+            If the results are on the disk, and that is full.
+        """
         key = self.layout.result_key(index, region)
-        self.values[(head - 1, slice(None), *key)] = self.layout.as_in_image(values)
-        reached = np.asarray(self.reached[key])
-        if (reached < head).any():
-            self.reached[key] = np.maximum(reached, head)
+        try:
+            self.values[(head - 1, slice(None), *key)] = self.layout.as_in_image(values)
+            reached = np.asarray(self.reached[key])
+            if (reached < head).any():
+                self.reached[key] = np.maximum(reached, head)
+        except OSError as error:
+            raise not_written(error) from error
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,14 @@ def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) ->
     return array
 
 
+def not_written(error: OSError) -> UserError:
+    """What to say where a store can't be written any more."""
+    return UserError(
+        f"The results can't be written to {cache_folder()} ({error.strerror or error}): what is "
+        f"there stays; make room, or name another folder in {CACHE}."
+    )
+
+
 def used_bytes() -> int:
     """How much the stores take on the disk."""
     if not cache_folder().is_dir():

@@ -248,6 +248,7 @@ class SegmentDock(QScrollArea):
         self.segment_panel.model_box.model_changed.connect(self._show_heads)
         self.session.results_changed.connect(self._show_heads)
         self.session.run_started.connect(self._on_run)
+        self.session.failed.connect(self._on_failed)
         self.session.layer_made.connect(self.finetune_part.watch)
         self.finetune_fold.toggled.connect(self.finetune_part.open)
         self.finetune_part.segment_wanted.connect(self._segment_anew)

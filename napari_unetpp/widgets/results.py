@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_unetpp.inference.heads import Heads, disagreement_of, mask_of, mean_of
 from napari_unetpp.inference.layout import Index, Region
+from napari_unetpp.inference.room import not_written
 from napari_unetpp.widgets.filling import FillQueue
 from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen, place_like, size_in_words
 from napari_unetpp.widgets.result_layer import DERIVED, Block, ResultLayer
@@ -45,6 +46,8 @@ class Results(QObject):
     """The user painted a layer, which is left alone from now on: its name."""
     layer_made = Signal(object)
     """There is a new `ResultLayer`."""
+    failed = Signal(object)
+    """The layers are on the disk and can't be written any more: the `UserError`."""
     instances_wanted = Signal()
     """There is a new, empty layer for instances."""
 
@@ -243,7 +246,13 @@ class Results(QObject):
         layout = self.heads.layout
         values, computed = layout.as_in_image(values), layout.as_in_image(computed)
         made = self.layers[key]
-        if not made.write(block, values, computed):  # painted: a new layer takes the rest
+        try:
+            written = made.write(block, values, computed)
+        except OSError as error:
+            self._queue.stop()
+            self.failed.emit(not_written(error))
+            return
+        if not written:  # painted: a new layer takes the rest
             self._release(key)
             self.painted.emit(made.layer.name)
             self._make(key)

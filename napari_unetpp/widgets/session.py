@@ -34,6 +34,8 @@ class Session(QObject):
     """The user painted a result layer, which is left alone from now on: its name."""
     layer_made = Signal(object, object)
     """`Results` and their new `ResultLayer`."""
+    failed = Signal(object)
+    """The results can't be shown any further: the `UserError`."""
     run_started = Signal(object)
     """The `Run`."""
 
@@ -101,6 +103,7 @@ class Session(QObject):
         results.threshold = threshold
         results.changed.connect(self.results_changed)
         results.painted.connect(self.painted)
+        results.failed.connect(self.failed)
         results.layer_made.connect(partial(self.layer_made.emit, results))
         self._results[image] = results
         self._derived[image] = Derived(self.viewer, results, self)
