@@ -219,3 +219,50 @@ def test_a_full_disk_is_told_once_and_the_window_lives_on(viewer, dock, qtbot, m
     qtbot.waitUntil(lambda: bool(told) and not dock.running, timeout=60000)
     assert "No space left on device" in told[0]
     assert dock.segment_panel.button.text() == "Segment"
+
+
+@pytest.mark.parametrize("axes", ["TZCYX", "ZCYX", "YXC"])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_each_slider_moves_the_same_in_image_and_result(
+    viewer, dock, segmented, monkeypatch, axes, on_disk
+):
+    """napari lines layers up by their last axes: channels in the middle must not shift them."""
+    monkeypatch.setattr(run, "fits_in_memory", lambda needed: not on_disk)
+    lengths = {"T": 2, "Z": 3, "C": 4, "Y": 40, "X": 60}
+    shape = tuple(lengths[a] for a in axes)
+    scale = tuple({"T": 7, "Z": 2, "C": 1}.get(a, 0.5) for a in axes)
+    viewer.add_image(noise(*shape), name="cells", scale=scale, rgb=False)
+    panel = dock.segment_panel
+    panel.axes_edit.setText(axes)
+    panel.axes_edit.textEdited.emit(axes)
+    panel.channel_row.boxes[0].setCurrentText("2")
+    if "Z" in axes:
+        panel.where_row.value = "stack"
+    found = segmented()
+    layer = found.layers["L1"].layer
+    assert layer.ndim == len(axes)
+    masks = found.heads.masks(0.5)[0]
+    assert masks.any()
+    assert not masks.all()
+    rng = np.random.default_rng(0)
+    image = found.image
+    for _ in range(20):
+        place = {a: int(rng.integers(lengths[a])) for a in axes}
+        world = image.data_to_world([place[a] for a in axes])
+        expected = masks[tuple(place[a] for a in axes if a != "C")]
+        seen = tuple(int(n) for n in np.rint(layer.world_to_data(world)))
+        assert np.asarray(layer.data[seen]) == expected
+
+
+def test_what_is_painted_on_a_channel_is_learnt_from(viewer, dock, segmented):
+    viewer.add_image(noise(3, 2, 40, 60), name="cells")
+    panel = dock.segment_panel
+    panel.axes_edit.setText("ZCYX")
+    panel.axes_edit.textEdited.emit("ZCYX")
+    panel.where_row.value = "plane"
+    found = segmented()
+    layer = found.layers["L3"].layer
+    z = int(viewer.dims.current_step[0])
+    layer.data_setitem(tuple(np.array([n]) for n in (z, 0, 5, 6)), 1 - layer.data[z, 0, 5, 6])
+    mask = dock.finetune_part.masks.chosen()
+    assert mask.corrected() == [(z,)]

@@ -10,7 +10,6 @@ from napari.components import Dims, ViewerModel
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
-from napari_unetpp.errors import UserError
 from napari_unetpp.inference.axes import guess_axes
 from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region
 
@@ -74,7 +73,7 @@ def remember_axes(layer: Image, axes: str) -> None:
 def index_on_screen(layer: Image, dims: Dims, layout: Layout, level: int = 0) -> Index:
     """Which plane or volume the sliders stand at."""
     point = _point(layer, dims) / factors_of(layer, level)
-    axes = _layer_axes(layer, layout)
+    axes = layer_axes(layer, layout)
     return tuple(
         int(np.clip(round(point[axes.index(axis)]), 0, length - 1))
         for axis, length in zip(layout.outer_axes, layout.outer_shape, strict=True)
@@ -102,7 +101,7 @@ def region_on_screen(
     the height and width of the canvas that is cut away.
     """
     dims = viewer.dims
-    axes = _layer_axes(layer, layout)
+    axes = layer_axes(layer, layout)
     shown = {axis - dims.ndim for axis in dims.displayed}
     in_plane = {axes.index(axis) - len(axes) for axis in "YX"}
     if dims.ndisplay != 2 or shown != in_plane:
@@ -125,13 +124,18 @@ def region_on_screen(
 def place_like(layer: Image, layout: Layout, level: int = 0) -> dict[str, Any]:
     """Keyword arguments that put a result layer where its image is, without the channel axis.
 
-    A pixel of a coarser level lies in the middle of those that it stands for.
+    A pixel of a coarser level lies in the middle of those that it stands for. A channel axis that
+    has to stay, see `spanned_axis`, is as long as all channels.
     """
-    axes = _layer_axes(layer, layout)
+    axes = layer_axes(layer, layout)
     factors = factors_of(layer, level)
     scale = np.asarray(layer.scale) * factors
     middle = np.asarray(layer.rotate) @ ((factors - 1) / 2 * np.asarray(layer.scale))
-    keep = [n for n, axis in enumerate(axes) if axis != "C"]
+    spanned = spanned_axis(layer, layout)
+    keep = [n for n, axis in enumerate(axes) if axis != "C" or n == spanned]
+    if spanned is not None:
+        middle[spanned] += (layout.channels - 1) / 2 * scale[spanned]
+        scale[spanned] *= layout.channels
     square = np.ix_(keep, keep)
     affine = np.asarray(layer.affine.affine_matrix)
     corner = np.ix_([*keep, len(axes)], [*keep, len(axes)])
@@ -146,42 +150,15 @@ def place_like(layer: Image, layout: Layout, level: int = 0) -> dict[str, Any]:
     }
 
 
-def pixel_size_of(
-    layer: Image, layout: Layout, level: int, voxel_size: tuple[float, ...] | None
-) -> tuple[float, ...] | None:
-    """Lengths of a pixel along the axes of a piece in µm; None where the model takes any.
+def spanned_axis(layer: Image, layout: Layout) -> int | None:
+    """Which axis of a result stands for the channels of its image; None if it needs none.
 
-    An image that has lengths without a unit of length tells how its axes compare: its rows are
-    then taken to be as far apart as the model's.
-
-    Raises
-    ------
-    UserError
-        If a length isn't above 0.
+    napari lines layers up by their last axes. Without an axis in its place, what comes before
+    the channels would follow the wrong slider; with one of length 1 that reaches over all channels,
+    the result is seen on each of them.
     """
-    if voxel_size is None:
-        return None
-    axes = _layer_axes(layer, layout)
-    numbers = [axes.index(axis) for axis in layout.spatial_axes]
-    scale = np.abs(np.asarray(layer.scale) * factors_of(layer, level))
-    if not (scale[numbers] > 0).all():
-        raise UserError(
-            f"{layer.name} has a scale of 0: set it in the layer's controls, in µm for a pixel."
-        )
-    micrometres = [_in_micrometres(layer.units[number]) for number in numbers]
-    if None not in micrometres:
-        pairs = zip(numbers, micrometres, strict=True)
-        return tuple(float(scale[n] * unit) for n, unit in pairs if unit is not None)
-    relative = scale[numbers] / scale[numbers[-2]]
-    return tuple(float(r * voxel_size[-2]) for r in relative)
-
-
-def _in_micrometres(unit: Any) -> float | None:
-    """A unit of a layer in µm; None if it is none of length, as pixels."""
-    try:
-        return float((1 * unit).to("micrometer").magnitude)
-    except (AttributeError, TypeError, ValueError):  # pint's errors are of these kinds
-        return None
+    position = layer_axes(layer, layout).find("C")
+    return position if position > 0 else None
 
 
 def go_to(
@@ -193,7 +170,7 @@ def go_to(
     level: int = 0,
 ) -> None:
     """Show a place ``spatial`` of a plane or volume in the middle, near enough to see it."""
-    axes = _layer_axes(layer, layout)
+    axes = layer_axes(layer, layout)
     factors = factors_of(layer, level)
     position = list(_point(layer, viewer.dims))
     for axis, value in zip(layout.outer_axes + layout.spatial_axes, (*index, *place), strict=True):
@@ -217,7 +194,7 @@ def go_to_next(viewer: ViewerModel, layer: Image, layout: Layout) -> bool:
     position = indices.index(index) + 1
     if position == len(indices):
         return False
-    axes = _layer_axes(layer, layout)
+    axes = layer_axes(layer, layout)
     point = list(_point(layer, viewer.dims))
     for axis, value in zip(layout.outer_axes, indices[position], strict=True):
         point[axes.index(axis)] = value
@@ -229,7 +206,7 @@ def go_to_next(viewer: ViewerModel, layer: Image, layout: Layout) -> bool:
     return True
 
 
-def _layer_axes(layer: Image, layout: Layout) -> str:
+def layer_axes(layer: Image, layout: Layout) -> str:
     """The axes as napari counts them: the colour of an rgb layer is none."""
     return layout.result_axes if layer.rgb else layout.axes
 

@@ -22,10 +22,10 @@ from napari_unetpp.widgets.geometry import (
     image_data,
     index_on_screen,
     overview_of,
-    pixel_size_of,
     region_on_screen,
     size_in_words,
 )
+from napari_unetpp.widgets.lengths import pixel_size_of
 
 
 @dataclass(frozen=True, kw_only=True)

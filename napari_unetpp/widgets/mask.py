@@ -17,8 +17,15 @@ from napari_unetpp.inference.layout import Index, Layout
 from napari_unetpp.models import Store
 from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.labels import LabelKind, guess_kind
-from napari_unetpp.widgets.geometry import METADATA_KEY, image_data, is_result, place_like
+from napari_unetpp.widgets.geometry import (
+    METADATA_KEY,
+    image_data,
+    is_result,
+    place_like,
+    spanned_axis,
+)
 from napari_unetpp.widgets.result_layer import ResultLayer
+from napari_unetpp.widgets.spanning import with_axis, without_axis
 
 Learn = Literal["edited planes", "around edits", "checked planes", "scribbles"]
 LEARN: tuple[Learn, ...] = ("edited planes", "around edits", "checked planes", "scribbles")
@@ -114,7 +121,7 @@ class Mask:
         self._guess: LabelKind = "classes"
         # What an earlier dock showed in a layer, nobody knows; what is painted from now on counts.
         foreign = made is None and is_result(layer)
-        self._first = np.array(layer.data) if foreign else None
+        self._first = np.array(self._pixels) if foreign else None
         self._mix = channels_for(layout, spec.in_channels, channels)
         described = layer.metadata.setdefault(METADATA_KEY, {})
         self.identity: str = described.setdefault(IDENTITY, uuid.uuid4().hex)
@@ -144,7 +151,7 @@ class Mask:
         """
         _check_shape(self.layer, self.image, self.layout)
         if self._made is None and self.counts:
-            self._guess = guess_kind(np.asarray(self.layer.data), self._classes)
+            self._guess = guess_kind(np.asarray(self._pixels), self._classes)
         return [index for index in self.layout.indices() if self.is_corrected(index)]
 
     def is_corrected(self, index: Index) -> bool:
@@ -243,7 +250,14 @@ class Mask:
 
     def _labels(self, index: Index) -> NDArray[Any]:
         """One plane: the layer may be lazy, and large."""
-        return np.asarray(self._plane(self.layer.data, index))
+        return np.asarray(self._plane(self._pixels, index))
+
+    @property
+    def _pixels(self) -> Any:
+        """What is in the layer, with the axes of a result."""
+        data = self.layer.data
+        has_axis = len(data.shape) > len(self.layout.result_shape)
+        return without_axis(data, spanned_axis(self.image, self.layout) if has_axis else None)
 
     def _plane(self, values: NDArray[Any], index: Index) -> NDArray[Any]:
         return self.layout.result_part(values, index)
@@ -271,7 +285,11 @@ def _check(layer: Labels, image: Image, layout: Layout, level: int) -> None:
     _check_shape(layer, image, layout)
     place = place_like(image, layout, level)
     for what in ("scale", "translate"):
-        if not np.allclose(getattr(layer, what), place[what]):
+        wanted = place[what]
+        spanned = spanned_axis(image, layout)
+        if spanned is not None and layer.ndim < len(wanted):  # a layer of the user's own
+            wanted = np.delete(wanted, spanned)
+        if not np.allclose(getattr(layer, what), wanted):
             raise UserError(
                 f"{layer.name} lies elsewhere than {image.name} (its {what} differs): choose its "
                 "image or another layer."
@@ -280,7 +298,8 @@ def _check(layer: Labels, image: Image, layout: Layout, level: int) -> None:
 
 def _check_shape(layer: Labels, image: Image, layout: Layout) -> None:
     shape = tuple(layer.data.shape)
-    if shape != layout.result_shape:
+    spanning = with_axis(layout.result_shape, spanned_axis(image, layout))
+    if shape not in (layout.result_shape, spanning):
         raise UserError(
             f"{layer.name} has shape {shape}, but a mask of {image.name} needs "
             f"{layout.result_shape}: choose its image or another layer."

@@ -25,10 +25,11 @@ from napari_unetpp.training.corrections import (
     digest_of,
     read_correction,
 )
-from napari_unetpp.widgets.geometry import image_data, place_like
+from napari_unetpp.widgets.geometry import image_data, place_like, spanned_axis
 from napari_unetpp.widgets.job import Request, channels_of
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask, labels_of
+from napari_unetpp.widgets.spanning import with_axis
 from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:
@@ -117,8 +118,9 @@ class Recovery(QObject):
         labels, restored = read
         if not self._is_open or request.image not in self._viewer.layers:
             return
+        spanned = spanned_axis(request.image, request.layout)
         layer = Labels(
-            labels,
+            labels.reshape(with_axis(labels.shape, spanned)),
             name=f"{request.image.name} · corrected",
             **place_like(request.image, request.layout),
         )

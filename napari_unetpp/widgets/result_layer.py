@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_unetpp.inference.layout import Dims
 from napari_unetpp.inference.room import room_for
+from napari_unetpp.widgets.spanning import with_axis, without_axis
 
 Block = tuple[int | slice, ...]
 
@@ -69,6 +70,8 @@ class ResultLayer:
     pyramid : bool
         Whether it is shown by levels, each half as large as the one before; napari can't paint
         such a layer.
+    spanned : int, optional
+        Where the layer has an axis for the channels of its image, see `geometry.spanned_axis`.
 
     Attributes
     ----------
@@ -93,6 +96,7 @@ class ResultLayer:
         dims: Dims = 2,
         in_memory: bool = True,
         pyramid: bool = False,
+        spanned: int | None = None,
     ) -> None:
         self.key = key
         self.lock = threading.Lock()  # another thread compares the layer with the prediction
@@ -106,8 +110,11 @@ class ResultLayer:
         self.can_be_painted = not pyramid
         kept = shape if self.can_be_painted else (1,) * len(shape)
         self.predicted, self.filled = room(kept, dtype), room(kept, bool)
-        self.levels = [room(each, dtype) for each in (level_shapes(shape) if pyramid else [shape])]
-        data = self.levels if pyramid else self.levels[0]
+        self._spanned = spanned
+        shapes = level_shapes(shape) if pyramid else [shape]
+        levels = [room(with_axis(each, spanned), dtype) for each in shapes]
+        self.levels = [without_axis(level, spanned) for level in levels]
+        data = levels if pyramid else levels[0]
         of_heads = key not in ("disagreement", "instances")
         self._outlined = of_heads and shape[-2] * shape[-1] <= LARGEST_OUTLINED and not pyramid
         common = {"name": name, "metadata": metadata, **place}
@@ -137,7 +144,8 @@ class ResultLayer:
     @property
     def pixels(self) -> Any:
         """What the layer has, at full size: an array of numpy or zarr."""
-        return self.layer.data[0] if self.layer.multiscale else self.layer.data
+        data = self.layer.data[0] if self.layer.multiscale else self.layer.data
+        return without_axis(data, self._spanned)
 
     def write(self, block: Block, values: NDArray[Any], computed: NDArray[Any]) -> bool:
         """Show new values in a block; False, and nothing done, if the user changed the layer.

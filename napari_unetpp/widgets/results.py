@@ -14,7 +14,13 @@ from napari_unetpp.inference.heads import Heads, disagreement_of, mask_of, mean_
 from napari_unetpp.inference.layout import Index, Region
 from napari_unetpp.inference.room import not_written
 from napari_unetpp.widgets.filling import FillQueue
-from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen, place_like, size_in_words
+from napari_unetpp.widgets.geometry import (
+    METADATA_KEY,
+    index_on_screen,
+    place_like,
+    size_in_words,
+    spanned_axis,
+)
 from napari_unetpp.widgets.result_layer import DERIVED, Block, ResultLayer
 
 LARGEST_SEPARATED = 1 << 26
@@ -181,6 +187,7 @@ class Results(QObject):
             place=place_like(self.image, self.heads.layout, self.level),
             in_memory=self.heads.in_memory,
             pyramid=self._needs_pyramid(),
+            spanned=spanned_axis(self.image, self.heads.layout),
             dims=self.heads.layout.dims,
             metadata={METADATA_KEY: self._described(key)},
         )
