@@ -84,3 +84,11 @@ def test_a_full_disk_is_told_and_what_is_there_stays(tiny_model, monkeypatch):
         list(events)
     monkeypatch.undo()
     assert (found.reached[0] == 3).all()
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_disk_that_is_nearly_full_is_not_filled_up(monkeypatch):
+    monkeypatch.setattr(room, "SPARE_BYTES", 1 << 60)
+    with pytest.raises(UserError, match="GB are free in"):
+        Heads.empty(Layout("YX", (40, 50)), depth=2)
+    assert room.used_bytes() == 0

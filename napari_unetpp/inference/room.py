@@ -32,7 +32,7 @@ CACHE = "NAPARI_UNETPP_CACHE"
 CHUNK = {2: 512, 3: 64}
 """Side of a chunk: a few hundred kilobytes, so that the brush and the sliders are quick."""
 SPARE_BYTES = 1 << 30
-"""That stay free on the disk."""
+"""That have to be free on the disk for a new store."""
 
 
 def cache_folder() -> Path:
@@ -64,26 +64,35 @@ def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) ->
     Raises
     ------
     UserError
-        If the folder can't be written.
+        If the folder can't be written, or the disk is nearly full.
     """
     if in_memory:
         return np.zeros(shape, dtype)
     remove_left_behind()
-    try:
-        parent = cache_folder()
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"results-{os.getpid()}-", dir=parent))
-    except OSError as error:
-        raise UserError(
-            f"The results are too large for memory, and {cache_folder()} can't be written "
-            f"({error.strerror}): name another folder in {CACHE}."
-        ) from error
+    folder = _new_folder(cache_folder())
     chunks = [1] * (len(shape) - dims) + [min(CHUNK[dims], n) for n in shape[-dims:]]
     array = zarr.create_array(
         store=folder / "values", shape=tuple(shape), chunks=tuple(chunks), dtype=dtype, fill_value=0
     )
     weakref.finalize(array, shutil.rmtree, folder, ignore_errors=True)
     return array
+
+
+def _new_folder(parent: Path) -> Path:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(parent).free
+        if free < SPARE_BYTES:
+            raise UserError(
+                f"The results are too large for memory, and just {free / 1e9:.1f} GB are free in "
+                f"{parent}: make room, or name another folder in {CACHE}."
+            )
+        return Path(tempfile.mkdtemp(prefix=f"results-{os.getpid()}-", dir=parent))
+    except OSError as error:
+        raise UserError(
+            f"The results are too large for memory, and {parent} can't be written "
+            f"({error.strerror}): name another folder in {CACHE}."
+        ) from error
 
 
 def not_written(error: OSError) -> UserError:
