@@ -10,32 +10,48 @@ from pathlib import Path
 import typer
 
 from napari_unetpp.cli.console import progress_bar, say
+from napari_unetpp.cli.into_zarr import Way, segment_into_zarr
 from napari_unetpp.cli.job import Job
 from napari_unetpp.errors import UserError
-from napari_unetpp.files import ZARR_SUFFIX, Source, image_paths, is_store, name_of, output_names
+from napari_unetpp.files import (
+    ZARR_SUFFIX,
+    Source,
+    image_paths,
+    is_store,
+    is_url,
+    name_of,
+    output_names,
+)
 
 
-def run_batch(inputs: Sequence[Source], output: Path, job: Job) -> None:
+def run_batch(inputs: Sequence[Source], output: Source, job: Job, way: Way) -> None:
     """Segment images and folders of images, and say how it went.
 
     Parameters
     ----------
     inputs : sequence of Path or str
         Files, folders, and URLs of OME-Zarr.
-    output : Path
-        A folder for TIFFs, or the name of one of OME-Zarr, for a single image.
+    output : Path or str
+        A folder for TIFFs; or the name or URL of one of OME-Zarr, for a single image.
     job : Job
         What to do to each.
+    way : Way
+        How to write OME-Zarr.
 
     Raises
     ------
     UserError
-        If the folder can't be written, or several images are to go into one OME-Zarr.
+        If the folder can't be written, several images are to go into one OME-Zarr, or what is
+        asked for can't be had in that place.
     typer.Exit
         With code 2 if an image failed.
     """
     started, device = time.monotonic(), ""
+    by_pieces = _goes_by_pieces(output, job, way)
     found, failures = find_images(inputs)
+    if by_pieces and len(found) == 1 and not failures:
+        segment_into_zarr(found[0], output, job, way)
+        return
     places = places_for(found, output)
     sources = {_resolved(source) for source in found}
     with progress_bar() as bar:
@@ -67,7 +83,24 @@ def run_batch(inputs: Sequence[Source], output: Path, job: Job) -> None:
         raise typer.Exit(2)
 
 
-def places_for(sources: Sequence[Source], output: Path) -> dict[Source, Path]:
+def _goes_by_pieces(output: Source, job: Job, way: Way) -> bool:
+    """Whether the output is an OME-Zarr that is filled piece by piece."""
+    is_zarr = name_of(output).lower().endswith(ZARR_SUFFIX)
+    far = way.scheduler is not None or is_url(output)
+    if far and not is_zarr:
+        raise UserError(
+            f"{output} is not OME-Zarr, which is all that a cluster writes, or that is written to "
+            "a URL: give a name that ends in .zarr."
+        )
+    if far and job.instances:
+        raise UserError(
+            "Instances are numbered over the whole image, which takes one process and a file: "
+            "leave away --instances, and --scheduler or the URL."
+        )
+    return is_zarr and not job.instances
+
+
+def places_for(sources: Sequence[Source], output: Source) -> dict[Source, Path]:
     """Where the masks of each image go, see `Job.run`; folders for TIFFs are made.
 
     Raises
@@ -75,16 +108,18 @@ def places_for(sources: Sequence[Source], output: Path) -> dict[Source, Path]:
     UserError
         If the folder can't be written, or several images are to go into one OME-Zarr.
     """
-    if output.suffix.lower() != ZARR_SUFFIX:
-        make_folder(output)
-        return {source: output / name for source, name in output_names(sources).items()}
+    if not name_of(output).lower().endswith(ZARR_SUFFIX):
+        folder = Path(output)
+        make_folder(folder)
+        return {source: folder / name for source, name in output_names(sources).items()}
     if len(sources) > 1:
         raise UserError(
             f"{output} can hold the masks of one image, and {len(sources)} are given: segment them "
             "one by one, or give a folder, for TIFFs."
         )
-    make_folder(output.parent)
-    return dict.fromkeys(sources, output)
+    store = Path(output)
+    make_folder(store.parent)
+    return dict.fromkeys(sources, store)
 
 
 def make_folder(folder: Path) -> None:

@@ -31,8 +31,6 @@ from napari_unetpp.inference.predict import segment_tiles
 from napari_unetpp.models.file import Model
 
 ENSEMBLE, INSTANCES = "ensemble", "instances"
-OVERVIEW = 512
-"""Rows and columns that are enough to tell the intensities of a large image from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +38,7 @@ class Job:
     """What is done to each image; see the options of `segment`."""
 
     model: Model
+    model_file: Path
     options: SegmentOptions
     axes: str | None
     threshold: float
@@ -66,16 +65,13 @@ class Job:
             If the file can't be read or segmented, or a result would replace a file or an input.
         """
         as_zarr = output.suffix.lower() == ZARR_SUFFIX
-        targets = {name: Path(f"{output}_{name}.tif") for name in self._results()}
+        targets = {name: Path(f"{output}_{name}.tif") for name in self.results}
         for target in [output] if as_zarr else targets.values():  # before the work, not after it
             check_free(target, force=self.force)
-            if any(_lies_in(source, target) for source in sources):
-                raise UserError(f"{target} is one of the inputs: choose another place for output.")
-        image = open_image(source, self.axes)
-        if image.notice:
-            say(image.notice)
+            check_no_input(target, sources)
+        image = self.opened(source)
         heads, events = segment_tiles(
-            image.data, self.model, axes=image.axes, options=self._options(image)
+            image.data, self.model, axes=image.axes, options=self.options_for(image)
         )
         device = ""
         for event in events:
@@ -102,58 +98,89 @@ class Job:
                 force=self.force,
             )
 
-    def _options(self, image: ImageFile[ArrayLike]) -> SegmentOptions:
+    @property
+    def depth(self) -> int:
+        """The deepest head."""
+        return self.options.depth or self.model.spec.depth
+
+    @property
+    def masks(self) -> list[str]:
+        """The names of the masks that are written."""
+        all_heads = [f"L{k}" for k in range(1, self.depth + 1)]
+        return {"all": all_heads, "deepest": all_heads[-1:], "ensemble": [ENSEMBLE]}[self.heads]
+
+    @property
+    def results(self) -> list[str]:
+        """The names of all that is written."""
+        return [*self.masks, INSTANCES] if self.instances else self.masks
+
+    def opened(self, source: Source) -> ImageFile[ArrayLike]:
+        """The image; says what is odd about it.
+
+        Raises
+        ------
+        UserError
+            As `open_image`.
+        """
+        image = open_image(source, self.axes)
+        if image.notice:
+            say(image.notice)
+        return image
+
+    def options_for(self, image: ImageFile[ArrayLike]) -> SegmentOptions:
         """With what the file says: how long a pixel is, and how it looks from afar."""
         size = pixel_size_along(image.pixel_size.lengths, self.model.spec.dims)
-        enough = [level for level in image.coarser if min(level.shape[-2:]) >= OVERVIEW]
         return replace(
             self.options,
             pixel_size=self.options.pixel_size or size,
-            overview=enough[-1] if enough else None,
+            overview=image.overview,
         )
 
-    def _masks(self) -> list[str]:
-        depth = self.options.depth or self.model.spec.depth
-        all_heads = [f"L{k}" for k in range(1, depth + 1)]
-        return {"all": all_heads, "deepest": all_heads[-1:], "ensemble": [ENSEMBLE]}[self.heads]
-
-    def _results(self) -> list[str]:
-        return [*self._masks(), INSTANCES] if self.instances else self._masks()
-
-    def _made(
-        self, image: str, heads: Heads, device: str
-    ) -> Iterable[tuple[str, ArrayLike, dict[str, Any]]]:
-        """Each result with its provenance, one after the other."""
-        for name in self._results():
-            yield name, self._pixels(name, heads), self._provenance(image, heads, name, device)
-
-    def _pixels(self, name: str, heads: Heads) -> ArrayLike:
-        """A result; of large images it is made where it is read."""
-        if name == INSTANCES:
-            mask = np.asarray(self._pixels(self._masks()[-1], heads)[...])
-            return separate(mask, heads.layout.dims)
-        lazy = LazyMask(heads, None if name == ENSEMBLE else int(name[1:]), self.threshold)
-        return np.asarray(lazy[...]) if heads.in_memory else lazy
-
-    def _provenance(self, image: str, heads: Heads, name: str, device: str) -> dict[str, Any]:
+    def provenance(self, image: str, axes: str) -> dict[str, Any]:
         """Enough to make it again."""
         return {
             "image": image,
-            "axes": heads.layout.axes,
+            "axes": axes,
             "model": self.model.spec.name,
             "sha256": self.model.digest,
-            "result": name,
-            "depth": heads.depth,
+            "depth": self.depth,
             "threshold": self.threshold,
             "channels": self.options.channels,
             "pixel_size": self.options.pixel_size,
             "normalisation": self.model.spec.normalisation.model_dump(),
             "tile": self.options.tile,
-            "device": device,
             "version": __version__,
         }
 
+    def _made(
+        self, image: str, heads: Heads, device: str
+    ) -> Iterable[tuple[str, ArrayLike, dict[str, Any]]]:
+        """Each result with its provenance, one after the other."""
+        about = self.provenance(image, heads.layout.axes)
+        for name in self.results:
+            yield name, self._pixels(name, heads), {**about, "result": name, "device": device}
 
-def _lies_in(source: Source, target: Path) -> bool:
-    """Whether an input is a file or folder that would be replaced, or in such a folder."""
-    return isinstance(source, Path) and source.resolve().is_relative_to(target.resolve())
+    def _pixels(self, name: str, heads: Heads) -> ArrayLike:
+        """A result; of large images it is made where it is read."""
+        if name == INSTANCES:
+            mask = np.asarray(self._pixels(self.masks[-1], heads)[...])
+            return separate(mask, heads.layout.dims)
+        lazy = LazyMask(heads, None if name == ENSEMBLE else int(name[1:]), self.threshold)
+        return np.asarray(lazy[...]) if heads.in_memory else lazy
+
+
+def check_no_input(target: Source, sources: Iterable[Source]) -> None:
+    """Refuse a place that an input is in, or that is one.
+
+    Raises
+    ------
+    UserError
+        If it is.
+    """
+    for source in sources:
+        if isinstance(source, Path) and isinstance(target, Path):
+            lies_in = source.resolve().is_relative_to(target.resolve())
+        else:
+            lies_in = f"{source}/".startswith(f"{str(target).rstrip('/')}/")
+        if lies_in:
+            raise UserError(f"{target} is one of the inputs: choose another place for output.")

@@ -33,6 +33,9 @@ DAMAGED = (
 )
 """What tifffile, imageio and zarr raise at truncated and damaged files; found by damaging files."""
 
+OVERVIEW = 512
+"""Rows and columns that an overview has at least."""
+
 Pixels = TypeVar("Pixels", bound=ArrayLike, covariant=True)
 
 
@@ -67,6 +70,15 @@ class ImageFile(Generic[Pixels]):
     def levels(self) -> tuple[Pixels, ...]:
         """The image at all its resolutions, the full one first."""
         return (self.data, *self.coarser)
+
+    @property
+    def overview(self) -> Pixels | None:
+        """The coarsest that is enough to tell the intensities from, if there is one."""
+        sides = [self.axes.index(axis) for axis in "YX"]
+        enough = [
+            level for level in self.coarser if min(level.shape[side] for side in sides) >= OVERVIEW
+        ]
+        return enough[-1] if enough else None
 
 
 class LazyPixels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,12 +141,26 @@ def strides_for(
 
 def pieces(shape: Sequence[int], piece: Sequence[int]) -> Iterator[Piece]:
     """All of an array in pieces that begin at multiples of their length."""
-    starts = [range(0, n, side) for n, side in zip(shape, piece, strict=True)]
-    for start in product(*starts):
-        yield tuple(
-            slice(first, min(first + side, n))
-            for first, side, n in zip(start, piece, shape, strict=True)
-        )
+    for number in range(count_pieces(shape, piece)):
+        yield piece_at(shape, piece, number)
+
+
+def count_pieces(shape: Sequence[int], piece: Sequence[int]) -> int:
+    """How many pieces an array has."""
+    return math.prod(-(-n // side) for n, side in zip(shape, piece, strict=True))
+
+
+def piece_at(shape: Sequence[int], piece: Sequence[int], number: int) -> Piece:
+    """One of the pieces, by its number in the order of the array's elements."""
+    counts = [-(-n // side) for n, side in zip(shape, piece, strict=True)]
+    starts = [
+        int(place) * side
+        for place, side in zip(np.unravel_index(number, counts), piece, strict=True)
+    ]
+    return tuple(
+        slice(start, min(start + side, n))
+        for start, side, n in zip(starts, piece, shape, strict=True)
+    )
 
 
 def piece_shape(array: Array[Any]) -> tuple[int, ...]:
@@ -167,14 +181,23 @@ def add_level(finer: Array[Any], coarser: Array[Any], piece: Piece) -> None:
     coarser[piece] = finer[source]
 
 
-def create_labels_group(target: Source, names: Sequence[str], version: Version = "0.5") -> None:
+def create_labels_group(
+    target: Source,
+    names: Sequence[str],
+    version: Version = "0.5",
+    *,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
     """Make a group that tells which label images are in it."""
     import zarr
 
+    attributes = labels_attributes(names, version)
+    if provenance is not None:
+        attributes[PROVENANCE_KEY] = dict(provenance)
     zarr.create_group(
         zarr_store(target, read_only=False),
         zarr_format=3 if version == "0.5" else 2,
-        attributes=labels_attributes(names, version),
+        attributes=attributes,
     )
 
 

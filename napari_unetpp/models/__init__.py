@@ -1,7 +1,7 @@
 """A network a person can use: weights with a spec, in one file without pickle, by name."""
 
 from napari_unetpp.models.spec import HistoryEntry, ModelSpec, Normalisation
-from napari_unetpp.models.store import DEFAULT_MODEL, Store, load_model
+from napari_unetpp.models.store import DEFAULT_MODEL, Store, load_model, model_file
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -10,4 +10,5 @@ __all__ = [
     "Normalisation",
     "Store",
     "load_model",
+    "model_file",
 ]

@@ -229,10 +229,19 @@ def load_model(name_or_path: str | Path) -> Model:
     """
     from napari_unetpp.models.file import read_model
 
+    return read_model(model_file(name_or_path))
+
+
+def model_file(name_or_path: str | Path) -> Path:
+    """The file of a model by its name in the store, or itself.
+
+    Raises
+    ------
+    UserError
+        If there is no model of this name.
+    """
     path = Path(name_or_path)
-    if path.suffix == SUFFIX:
-        return read_model(path)
-    return Store().load(str(name_or_path))
+    return path if path.suffix == SUFFIX else Store().path(str(name_or_path))
 
 
 def _taken(name: str) -> UserError:
