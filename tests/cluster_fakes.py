@@ -15,7 +15,7 @@ from napari_unetpp.files import ImageFile
 from napari_unetpp.inference.layout import Layout
 
 DEPTH = 2
-COMPUTED, WRITTEN, VICTIM = "computed", "written", "victim"
+STARTED, COMPUTED, WRITTEN, VICTIM = "started", "computed", "written", "victim"
 
 
 def expected(pixels: NDArray[Any], head: int) -> NDArray[np.uint8]:
@@ -65,6 +65,7 @@ class Fake:
         engine.probabilities = self.probabilities  # type: ignore[assignment]
         engine.model_of = lambda content: None  # type: ignore[assignment,return-value]
         engine.use_cores = lambda count: None  # type: ignore[assignment]
+        os.fsync = lambda file: None  # no one cuts the power during a test
         if not hasattr(LocalStore, "really_set"):
             LocalStore.really_set = LocalStore.set
 
@@ -83,6 +84,7 @@ class Fake:
             (self.log / "victim.part").write_text(str(os.getpid()))
             (self.log / "victim.part").rename(self.log / VICTIM)
             time.sleep(60)
+        self.note(STARTED, str(start))
         time.sleep(self.seconds)
         self.note(COMPUTED, str(start))
         return probabilities(*arguments, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,14 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
     result = segment(stack, "-o", tmp_path / "masks.zarr")
 
     assert result.exit_code == 2
-    told = " ".join(result.stderr.split())
-    assert "is left out" in told
-    assert "1 of 3 pieces could not be done" in told
+    assert "1 of 3 pieces could not be done, the first as: A part of cells.zarr" in result.stderr
+    assert "--skip-damaged" in result.stderr
+
+    result = segment(stack, "-o", tmp_path / "masks.zarr", "--skip-damaged")
+
+    assert result.exit_code == 2
+    assert "1 of 3 pieces are empty in the masks" in result.stderr
+    assert not (tmp_path / "masks.zarr.journal").exists()
     mask = np.asarray(open_image(tmp_path / "masks.zarr" / "L1").data[...])
     assert [plane.any() for plane in mask].count(False) == 1
 
@@ -147,3 +153,118 @@ def test_store_that_is_none_is_told(tmp_path: Path, tiny_store: Store) -> None:
     assert result.exit_code == 2
     assert "empty.zarr is no zarr" in result.stderr
     assert "There is no file" in result.stderr
+
+
+# --- piece by piece
+
+
+def test_pieces_fit_together_as_tiles_do(
+    stack: Path, tmp_path: Path, tiny_store: Store, fp32: None
+) -> None:
+    large = np.random.default_rng(2).integers(0, 255, (300, 420)).astype(np.uint8)
+    write_masks(tmp_path / "large.zarr", large, axes="YX")
+    options = ("--heads", "all")
+
+    segment(tmp_path / "large.zarr", "-o", tmp_path / "whole.zarr", *options)
+    segment(tmp_path / "large.zarr", "-o", tmp_path / "parts.zarr", *options, "--piece", 128)
+
+    for name in ("L1", "L2", "L3"):
+        whole, parts = (read_image(tmp_path / f"{n}.zarr" / name).data for n in ("whole", "parts"))
+        assert np.mean(whole != parts) < 0.001
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_version_of_ome_zarr_can_be_chosen(
+    stack: Path, tmp_path: Path, tiny_store: Store, version: str
+) -> None:
+    out = tmp_path / "masks.zarr"
+
+    assert segment(stack, "-o", out, "--ome-zarr", version).exit_code == 0
+
+    assert (out / ".zattrs").exists() == (version == "0.4")
+    assert yaozarrs.validate_zarr_store(str(out / "L1")) is not None
+
+
+def test_interrupted_run_goes_on(
+    stack: Path, tmp_path: Path, tiny_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_unetpp.cluster import worker
+
+    out, segment_piece = tmp_path / "masks.zarr", worker._segment_piece
+
+    def interrupted(plan: Any, number: int) -> None:
+        segment_piece(plan, number)
+        if number == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(worker, "_segment_piece", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        stopped = segment(stack, "-o", out)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped.exit_code == 130
+    assert "2 of 3 pieces" in stopped.stderr
+    assert "the same command goes on" in stopped.stderr
+
+    refused = segment(stack, "-o", out, "--threshold", 0.4)
+    assert refused.exit_code == 2
+    assert "was begun with other settings (threshold was 0.5 and is 0.4)" in refused.stderr
+    finished = segment(stack, "-o", out)
+    assert finished.exit_code == 0
+    assert "(1 pieces)" in finished.stderr
+    again = segment(stack, "-o", out)
+    assert again.exit_code == 0
+    assert "is complete already" in again.stderr
+
+
+BAD_WAYS: dict[str, tuple[list[str], str]] = {
+    "TIFFs from a cluster": (["-o", "masks", "--scheduler", "tcp://x:1"], "ends in .zarr"),
+    "TIFFs to a URL": (["-o", "memory://masks"], "ends in .zarr"),
+    "instances from a cluster": (
+        ["-o", "masks.zarr", "--scheduler", "tcp://x:1", "--instances"],
+        "leave away --instances",
+    ),
+    "channel": (["-o", "masks.zarr", "--channel", "7"], "no channel 7"),
+    "axes": (["-o", "masks.zarr", "--axes", "YX"], "name 2 axes"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), BAD_WAYS.values(), ids=BAD_WAYS)
+def test_what_does_not_go_together_is_told_before_anything_is_written(
+    stack: Path,
+    tmp_path: Path,
+    tiny_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+
+    result = segment(stack, *options)
+
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_cluster_finds_what_one_process_finds(tmp_path: Path, tiny_store: Store) -> None:
+    distributed = pytest.importorskip("distributed")
+    large = np.random.default_rng(2).integers(0, 255, (200, 300)).astype(np.uint8)
+    write_masks(tmp_path / "large.zarr", large, axes="YX", pixel_size=SIZE)
+    options = ("--heads", "ensemble", "--piece", 128)
+
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        address = ("--scheduler", cluster.scheduler_address)
+        result = segment(tmp_path / "large.zarr", "-o", tmp_path / "far.zarr", *options, *address)
+    segment(tmp_path / "large.zarr", "-o", tmp_path / "here.zarr", *options)
+
+    assert result.exit_code == 0
+    assert "(6 pieces)" in result.stderr
+    far, here = (read_image(tmp_path / f"{n}.zarr" / "ensemble").data for n in ("far", "here"))
+    assert far.any()
+    np.testing.assert_array_equal(far, here)

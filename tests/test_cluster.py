@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from cluster_fakes import COMPUTED, DEPTH, VICTIM, WRITTEN, Fake, expected
+from cluster_fakes import COMPUTED, DEPTH, STARTED, VICTIM, WRITTEN, Fake, expected
 from hypothesis import given
 from hypothesis import strategies as st
 from zarr.storage import LocalStore
@@ -84,6 +84,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     for name in ("probabilities", "model_of", "use_cores"):
         monkeypatch.setattr(engine, name, getattr(engine, name))
     monkeypatch.setattr(LocalStore, "set", LocalStore.set)
+    monkeypatch.setattr(os, "fsync", os.fsync)
     (tmp_path / "log").mkdir()
     fake = Fake(tmp_path / "log")
     fake.install()
@@ -241,13 +242,42 @@ def test_pieces_that_fail_do_not_stop_the_others_and_are_tried_again(
 ) -> None:
     fake.broken = (1, 0, 48)
 
-    with pytest.raises(UserError, match=r"1 of 8 pieces .* the first is 5: There is a scratch"):
+    with pytest.raises(UserError, match=r"1 of 8 pieces .* the first as: There is a scratch"):
         list(run(begin(plan)))
     fake.broken = None
     list(run(begin(plan)))
 
     check_masks(Path(plan.target))
     assert len(fake.noted(COMPUTED)) == PIECES
+
+
+def test_pieces_that_fail_may_be_left_empty(
+    plan: Plan, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_unetpp.files.zarr_write.OVERVIEW", 50)
+    fake.broken = (1, 48, 48)
+
+    with pytest.raises(UserError, match="1 of 8 pieces are empty in the masks"):
+        list(run(begin(plan), skip_damaged=True))
+
+    full, overview = open_image(Path(plan.target) / "L1").levels
+    wanted = expected(IMAGE, 1)
+    wanted[1, 48:, 48:] = 0
+    np.testing.assert_array_equal(np.asarray(full), wanted)
+    np.testing.assert_array_equal(np.asarray(overview), wanted[:, ::2, ::2])
+    assert ready(plan) is None
+
+
+def test_run_in_which_nothing_works_ends_soon(
+    plan: Plan, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_unetpp.cluster.run.HOPELESS", 3)
+    begun = begin(plan)
+    shutil.rmtree(Path(plan.source))
+
+    steps = run(begun, skip_damaged=True)
+    with pytest.raises(UserError, match=r"3 of 8 pieces.*There is no file"):
+        list(steps)
 
 
 def test_image_that_has_changed_in_between_is_refused(plan: Plan, fake: Fake) -> None:
@@ -311,7 +341,7 @@ def take_over(cluster: Any, fake: Fake) -> None:
 
 
 def wait_for(condition: Any) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it takes too long"
         time.sleep(0.02)
@@ -358,7 +388,7 @@ def test_run_goes_on_after_the_death_of_its_client(plan: Plan, fake: Fake, clust
 
     from napari_unetpp.cluster.dask_run import on_cluster
 
-    fake.seconds = 0.3
+    fake.seconds = 0.5
     take_over(cluster, fake)
     begun = begin(plan)
     client = subprocess.Popen(
@@ -370,7 +400,8 @@ def test_run_goes_on_after_the_death_of_its_client(plan: Plan, fake: Fake, clust
     wait_for(lambda: len(Journal(plan.target).done(0)) >= 2)
     client.kill()
     client.wait()
-    time.sleep(2 * fake.seconds)  # pieces that are being done are finished
+    wait_for(lambda: not any(begun.token in str(key) for key in cluster.scheduler.tasks))
+    wait_for(lambda: len(Journal(plan.target).done(0)) == len(fake.noted(STARTED)))
     done = Journal(plan.target).done(0)
     assert 2 <= len(done) < PIECES
 

@@ -16,7 +16,7 @@ from napari_unetpp.cli.console import progress_bar, say, until_interrupted
 from napari_unetpp.cli.job import Job, check_no_input
 from napari_unetpp.cluster.dask_run import on_cluster
 from napari_unetpp.cluster.plan import CHUNK, PIECE, Plan
-from napari_unetpp.cluster.run import Doer, here, run
+from napari_unetpp.cluster.run import Doer, Progress, here, run
 from napari_unetpp.cluster.stores import prepare
 from napari_unetpp.files import ImageFile, Source, name_of
 from napari_unetpp.files.zarr_metadata import Version
@@ -34,6 +34,7 @@ class Way:
     scheduler: str | None = None
     version: Version = "0.5"
     piece: int | None = None
+    skip_damaged: bool = False
 
 
 def segment_into_zarr(source: Source, target: Source, job: Job, way: Way) -> None:
@@ -63,17 +64,18 @@ def segment_into_zarr(source: Source, target: Source, job: Job, way: Way) -> Non
         if ready is None:
             say(f"{target} is complete already, with these settings: nothing was done.")
             return
-        done = _follow(ready, do, name_of(source))
+        steps = run(ready, do, skip_damaged=way.skip_damaged)
+        done = _follow(steps, name_of(source))
     seconds = time.monotonic() - started
     say(f"1 image segmented in {seconds:.1f} s ({done} pieces): the masks are in {target}.")
 
 
-def _follow(plan: Plan, do: Doer, name: str) -> int:
+def _follow(steps: Iterator[Progress], name: str) -> int:
     """Show a run; gives the number of pieces that were done."""
     before: int | None = None
     with progress_bar() as bar, until_interrupted() as stop:
         task = bar.add_task(name, total=1.0, note="")
-        for progress in run(plan, do):
+        for progress in steps:
             before = progress.done if before is None else before
             note = f"{progress.done} of {progress.count} pieces"
             bar.update(task, completed=progress.done, total=progress.count, note=note)

@@ -66,6 +66,12 @@ def segment(
             help="Side of what is done as one for OME-Zarr, in pixels: 4096, of volumes 512.",
         ),
     ] = None,
+    skip_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--skip-damaged", help="Finish an OME-Zarr also if a part of the image can't be read."
+        ),
+    ] = False,
     force: ForceOption = False,
 ) -> None:
     """Segment images, and write the masks of the heads as TIFF or OME-Zarr.
@@ -94,5 +100,5 @@ def segment(
         instances=instances,
         force=force,
     )
-    way = Way(scheduler=scheduler, version=ome_zarr, piece=piece)
+    way = Way(scheduler=scheduler, version=ome_zarr, piece=piece, skip_damaged=skip_damaged)
     run_batch([as_source(text) for text in inputs], as_source(output), job, way)

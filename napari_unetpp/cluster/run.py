@@ -12,6 +12,9 @@ from napari_unetpp.cluster.worker import Outcome, do_piece
 from napari_unetpp.errors import UserError
 from napari_unetpp.files.zarr_write import count_pieces
 
+HOPELESS = 20
+"""If so many pieces are tried and none can be done, it isn't the pieces: they would all fail."""
+
 Doer = Callable[[Plan, int, Sequence[int]], Iterator[Outcome | None]]
 """Does pieces of one resolution, in any order, and gives what became of each; None now and then, so
 that who waits can stop."""
@@ -40,7 +43,7 @@ def here(plan: Plan, level: int, numbers: Sequence[int]) -> Iterator[Outcome | N
         yield do_piece(plan, level, number)
 
 
-def run(plan: Plan, do: Doer = here) -> Iterator[Progress]:
+def run(plan: Plan, do: Doer = here, *, skip_damaged: bool = False) -> Iterator[Progress]:
     """Do what is left of a run, the finest resolution first; yields after each piece, at least.
 
     Not asking on is how to stop: what is finished stays, and is not done again. Pieces that can't
@@ -52,17 +55,20 @@ def run(plan: Plan, do: Doer = here) -> Iterator[Progress]:
         From `stores.prepare`.
     do : Doer
         How.
+    skip_damaged : bool
+        Finish also if some pieces can't be done; they stay empty.
 
     Raises
     ------
     UserError
-        In the end, if pieces could not be done; the coarser resolutions are not made then.
+        In the end, if pieces could not be done. If they are not skipped, the coarser resolutions
+        are not made, and the run can go on.
     """
     journal = Journal(plan.target)
     shapes = [level.shape for level in open_levels(plan, plan.results[0])]
     counts = [count_pieces(shape, plan.piece) for shape in shapes]
     finished = [journal.done(level) for level in range(len(counts))]
-    done = sum(map(len, finished))
+    done, skipped = sum(map(len, finished)), list[Outcome]()
     yield Progress(done, sum(counts))
     for level, count in enumerate(counts):
         left = [number for number in range(count) if number not in finished[level]]
@@ -71,18 +77,29 @@ def run(plan: Plan, do: Doer = here) -> Iterator[Progress]:
             if outcome is not None and outcome.problem:
                 problems.append(outcome)
             elif outcome is not None:
+                finished[level].add(outcome.number)
                 done += 1
             yield Progress(done, sum(counts), outcome)
-        if problems:
-            raise UserError(_told(problems, count))
+            if len(problems) >= HOPELESS and not finished[level]:
+                break
+        if problems and (level > 0 or not skip_damaged or not finished[level]):
+            raise UserError(_told(problems, count, skipped=False))
+        for outcome in problems:
+            journal.note_done(level, outcome.number, {"problem": outcome.problem})
+        done += len(problems)
+        skipped += problems
     journal.remove()
+    if skipped:
+        raise UserError(_told(skipped, counts[0], skipped=True))
 
 
-def _told(problems: Sequence[Outcome], count: int) -> str:
+def _told(problems: Sequence[Outcome], count: int, *, skipped: bool) -> str:
     first = problems[0].problem
     if count == 1:
         return first
+    if skipped:
+        return f"{len(problems)} of {count} pieces are empty in the masks, the first as: {first}"
     return (
-        f"{len(problems)} of {count} pieces could not be done, the first is {problems[0].number}: "
-        f"{first} The others are kept, and the same command tries these again."
+        f"{len(problems)} of {count} pieces could not be done, the first as: {first} The others "
+        "are kept; the same command tries again, and with --skip-damaged it leaves them empty."
     )
