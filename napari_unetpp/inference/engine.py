@@ -23,7 +23,15 @@ from napari_unetpp.inference.devices import (
 )
 from napari_unetpp.inference.grid import Grid
 from napari_unetpp.inference.heads import Heads, Window
-from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region, common, inside
+from napari_unetpp.inference.layout import (
+    ArrayLike,
+    Index,
+    Layout,
+    Region,
+    common,
+    inside,
+    is_empty,
+)
 from napari_unetpp.inference.memory import remember, tile_for
 from napari_unetpp.inference.options import SMALLEST_TILE, SegmentOptions
 from napari_unetpp.inference.reading import Reader
@@ -145,17 +153,16 @@ class Run:
     ) -> Iterator[TileEvent]:
         wanted = self.options.region or self.layout.whole
         tiles = self._tiles(wanted)
-        done: list[Tile] = []
-        for tile in tiles:
+        done: list[Tile] = []  # without those that can't be read, which have nothing to blend with
+        for place, tile in enumerate(tiles):
             target = self.grid.filled(tile.region)
             region = common(target, wanted)
             part = inside(region, target)
-            start = (number + len(done) / len(tiles)) / count
+            start = (number + place / len(tiles)) / count
             try:
                 pixels = self.reader.read(index, tile.region)
             except UnreadableError as error:
                 self._leave_out(error, index, region)
-                done.append(tile)
                 yield TileEvent(0, index, region, start, self.device, self.notice)
                 continue
             share = self.grid.to_image(tile.share(done), tile.region, target)[part]
@@ -173,7 +180,11 @@ class Run:
         around = grown(  # the border of what is wanted sees what lies around it
             self.grid.of_network(wanted), overlap // 2 + stride, self.grid.shape
         )
-        tiles = plan_tiles(around, tile=self.tile, overlap=overlap, stride=stride)
+        tiles = [
+            tile
+            for tile in plan_tiles(around, tile=self.tile, overlap=overlap, stride=stride)
+            if not is_empty(common(self.grid.filled(tile.region), wanted))
+        ]
         focus = self.options.focus
         if focus is not None:
             focus = tuple(x * f for x, f in zip(focus, self.grid.factors, strict=True))

@@ -172,6 +172,11 @@ def common(region: Region, other: Region) -> Region:
     return tuple(slice(start, max(start, stop)) for start, stop in zip(starts, stops, strict=True))
 
 
+def is_empty(region: Region) -> bool:
+    """Whether there is nothing in it."""
+    return any(part.stop <= part.start for part in region)
+
+
 def inside(region: Region, outer: Region) -> Region:
     """Where `region` lies, counted from the start of `outer`."""
     return tuple(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unetpp.inference.layout import Region, common, inside
+from napari_unetpp.inference.layout import Region, common, inside, is_empty
 
 LARGEST_OVERLAP = {2: 192, 3: 64}
 """Pixels: in 2D twice the halo of L4 and a little, deeper networks are cut short. In 3D as much
@@ -62,7 +62,7 @@ class Tile:
         total = weight.copy()
         for other in others:
             region = common(self.region, other.region)
-            if all(part.stop > part.start for part in region):
+            if not is_empty(region):
                 total[inside(region, self.region)] += other.weight()[inside(region, other.region)]
         weight /= total
         return weight
