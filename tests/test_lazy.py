@@ -87,22 +87,26 @@ def test_lazy_images_give_what_images_in_memory_give(tiny_model, kind):
     assert abs(found.values - whole.values).max() <= 0.02
 
 
-@pytest.mark.usefixtures("tile_by_tile")
-def test_what_cannot_be_read_is_named_and_the_rest_goes_on(tiny_model):
-    image = Counted(picture(2, 200, 500), (1, 200, 100), broken={(1, 0, 4)})
+@pytest.mark.usefixtures("tile_by_tile", "fp32")
+@pytest.mark.parametrize(("broken", "left_out", "beside"), [(4, 450, 150), (0, 50, 350)])
+def test_what_cannot_be_read_is_named_and_the_rest_goes_on(tiny_model, broken, left_out, beside):
+    pixels = picture(2, 200, 500)
+    image = Counted(pixels, (1, 200, 100), broken={(1, 0, broken)})
+    options = SegmentOptions(tile=200, floats=True, overview=pixels[:, ::2, ::2])
     events = []
-    options = SegmentOptions(tile=200)
     found = segment(image, tiny_model, axes="ZYX", options=options, progress=events.append)
-    whole = segment(image.pixels, tiny_model, axes="ZYX", options=options)
-    beside = (slice(None), slice(None), 1, slice(None), slice(None, 200))
-    assert abs(found.values[beside].astype(int) - whole.values[beside]).max() <= 12
-    (notice,) = {event.notice for event in events if event.notice}
-    assert notice.startswith("A part of the image can't be read (the checksum is wrong): Z 1, Y 0")
-    assert notice.endswith("is left out.")
+    notices = [event.notice for event in events if event.notice]
+    assert len(notices) == [event.head for event in events].count(0) > 0
+    for notice in notices:
+        assert notice.startswith("A part of the image can't be read (the checksum is wrong): Z 1,")
+        assert notice.endswith("is left out.")
     assert found.reached[0].all()
-    assert found.reached[1, :, :200].all()
-    assert not found.reached[1, :, 400:].any()
-    assert [event.head for event in events].count(0) == 1
+    assert not found.reached[1, :, left_out].any()
+    whole = segment(pixels, tiny_model, axes="ZYX", options=options)
+    reached = found.reached[1] == 3
+    assert reached[:, beside].all()
+    # beside what is missing less is seen around, but nothing of it is blended in
+    assert abs(found.values - whole.values)[:, 0, 1][:, reached].max() <= 0.2
 
 
 def test_a_plane_that_cannot_be_read_is_left_out(tiny_model):
