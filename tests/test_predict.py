@@ -526,7 +526,7 @@ def test_tiles_are_as_large_as_memory_allows(make_model, monkeypatch, dims, dept
     spec, device = make_model(dims=dims).spec, choose_device("cpu")
     sides = []
     for room in (1e5, 1e7, 1e9, 1e13):
-        monkeypatch.setattr(memory, "_room", lambda device, room=room: room)
+        monkeypatch.setattr(memory, "_room", lambda device, dims, room=room: room)
         sides.append(memory.tile_for(spec, depth, device))
         if sides[-1] > SMALLEST_TILE[dims]:
             assert memory.bytes_of_tile(spec, depth, device, sides[-1]) <= room

@@ -1,5 +1,6 @@
 """Tiles cover the plane, meet where the network's grids meet, and blend without a seam."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_unetpp.inference.tiles import (
+    best_sides,
     blend,
     halo,
     nearest_first,
@@ -138,3 +140,30 @@ def test_halo_is_how_far_the_side_of_a_tile_is_felt(depth):
     inside = (different >= halo(depth)) & (different < stop - start - halo(depth))
     assert not inside.any()
     assert int(different[different < halo(depth)].max()) == halo(depth) - 1
+
+
+@given(
+    st.lists(st.integers(1, 3000), min_size=2, max_size=3),
+    st.integers(12, 64),
+    st.sampled_from([0, 64, 192]),
+)
+def test_the_best_sides_cover_all_in_as_much_memory_with_no_more_pixels(lengths, tile, overlap):
+    tile *= 16
+    sides = best_sides(lengths, tile=tile, overlap=overlap, stride=16)
+    assert math.prod(sides) <= tile ** len(lengths)
+    region = tuple(slice(0, n) for n in lengths)
+
+    def computed(tile):
+        tiles = plan_tiles(region, tile=tile, overlap=overlap, stride=16)
+        return sum(math.prod(p.stop - p.start for p in t.region) for t in tiles)
+
+    if math.prod(lengths) < 1e7:
+        assert computed(sides) <= computed(tile) * 1.1  # what lies beyond the border isn't computed
+
+
+def test_a_plane_is_cut_less_where_that_is_enough():
+    sides = best_sides((2048, 2048), tile=960, overlap=overlap_for(4), stride=16)
+    tiles = plan_tiles((slice(0, 2048), slice(0, 2048)), tile=sides, overlap=192, stride=16)
+    computed = sum(math.prod(p.stop - p.start for p in t.region) for t in tiles)
+    assert len(tiles) == 6
+    assert computed / 2048**2 <= 1.35

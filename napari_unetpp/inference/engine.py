@@ -37,6 +37,7 @@ from napari_unetpp.inference.options import SMALLEST_TILE, SegmentOptions
 from napari_unetpp.inference.reading import Reader
 from napari_unetpp.inference.tiles import (
     Tile,
+    best_sides,
     blend,
     grown,
     nearest_first,
@@ -123,6 +124,7 @@ class Run:
         )
         self.device = choose_device(options.device)
         self.tile = options.tile or tile_for(spec, depth, self.device)
+        self.is_free = options.tile is None  # tiles may be longer one way than the other
         self.notice = ""
         self.unreadable = 0
         costs = [multiply_adds(model.network, k) for k in range(1, depth + 1)]
@@ -180,9 +182,13 @@ class Run:
         around = grown(  # the border of what is wanted sees what lies around it
             self.grid.of_network(wanted), overlap // 2 + stride, self.grid.shape
         )
+        sides: int | tuple[int, ...] = self.tile
+        if self.is_free:
+            lengths = [part.stop - part.start for part in around]
+            sides = best_sides(lengths, tile=self.tile, overlap=overlap, stride=stride)
         tiles = [
             tile
-            for tile in plan_tiles(around, tile=self.tile, overlap=overlap, stride=stride)
+            for tile in plan_tiles(around, tile=sides, overlap=overlap, stride=stride)
             if not is_empty(common(self.grid.filled(tile.region), wanted))
         ]
         focus = self.options.focus
@@ -245,7 +251,7 @@ class Run:
         """Half the tile; on a GPU, when tiles are small already, the CPU."""
         _PREPARED.clear()
         release_memory(self.device)
-        spec = self.model.spec
+        spec, self.is_free = self.model.spec, False
         largest = min(self.tile, max(self.grid.shape))
         if largest // 2 >= SMALLEST_TILE[spec.dims]:
             self.tile = largest // 2

@@ -21,8 +21,9 @@ from napari_unetpp.network.unetpp import grid
 
 OVERHEAD = 1.3
 """Measured peak over the sum of the tensors: libraries reorder some of them."""
-MOST_ON_CPU = 1.1e9
-"""Bytes that a tile may take on a CPU: tiles of 944 pixels for L4 in fp32, 1344 in bf16."""
+MOST_ON_CPU = {2: 1.18e9, 3: 2.2e9}
+"""Bytes that a tile may take on a CPU: of planes as large as 960² for L4 in fp32, 1392² in bf16. Of
+volumes more, as tiles of 96³ would compute most voxels several times."""
 MOST_ON_GPU = 8 << 30
 SHARE_OF_FREE = 0.5
 """Of the memory that is free: other programs want some, too."""
@@ -57,7 +58,7 @@ def bytes_of_tile(spec: ModelSpec, depth: int, device: Device, side: int) -> flo
 def tile_for(spec: ModelSpec, depth: int, device: Device) -> int:
     """The side of the largest tile that there is room for, a multiple of the network's stride."""
     stride, smallest = 2**spec.depth, SMALLEST_TILE[spec.dims]
-    room, side = _room(device), LARGEST_TILE[spec.dims]
+    room, side = _room(device, spec.dims), LARGEST_TILE[spec.dims]
     side = min(side, _WORKED.get((device.label, spec.dims), side))
     while side - stride >= smallest and bytes_of_tile(spec, depth, device, side) > room:
         side -= stride
@@ -69,9 +70,9 @@ def remember(device: Device, dims: int, tile: int) -> None:
     _WORKED[device.label, dims] = tile
 
 
-def _room(device: Device) -> float:
+def _room(device: Device, dims: int) -> float:
     if device.kind == "cuda":
         free, _ = torch.cuda.mem_get_info()
         held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return min(SHARE_OF_FREE * (free + held), MOST_ON_GPU)
-    return min(SHARE_OF_FREE * float(psutil.virtual_memory().available), MOST_ON_CPU)
+    return min(SHARE_OF_FREE * float(psutil.virtual_memory().available), MOST_ON_CPU[dims])

@@ -114,6 +114,42 @@ def plan_tiles(
     ]
 
 
+def best_sides(lengths: Sequence[int], *, tile: int, overlap: int, stride: int) -> tuple[int, ...]:
+    """Sides of tiles that hold as much as a square one, and compute fewest pixels twice.
+
+    A plane of 2048² is cut in two one way and in three the other rather than in three both ways.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        What is to be covered, along each axis.
+    tile : int
+        Side of the square or cube that there is memory for; no side is more than twice as long.
+    overlap, stride : int
+        As for `plan_tiles`.
+    """
+    shared = -(-overlap // stride)
+    best, fewest = (tile,) * len(lengths), math.inf
+    for sides in product(*(_even_sides(n, tile, shared, stride) for n in lengths)):
+        pieces = [side for side, _ in sides]
+        computed = math.prod(side * count for side, count in sides)
+        if math.prod(pieces) <= tile ** len(lengths) and computed < fewest:
+            best, fewest = tuple(pieces), computed
+    return best
+
+
+def _even_sides(length: int, tile: int, shared: int, stride: int) -> list[tuple[int, int]]:
+    """Sides of tiles that cover a length evenly, each with their number."""
+    blocks, found = -(-length // stride), []
+    for count in range(1, blocks + 1):
+        side = -(-(blocks + (count - 1) * shared) // count) * stride
+        if side <= 2 * tile:
+            found.append((side, count))
+        if 2 * side < tile or side <= 2 * shared * stride:
+            break
+    return found or [(tile, blocks)]
+
+
 def grown(region: Region, margin: int, shape: Sequence[int]) -> Region:
     """A region with a margin around it, as far as there is a plane of this shape."""
     return tuple(
