@@ -67,7 +67,8 @@ def segment_into_zarr(source: Source, target: Source, job: Job, way: Way) -> Non
         steps = run(ready, do, skip_damaged=way.skip_damaged)
         done = _follow(steps, name_of(source))
     seconds = time.monotonic() - started
-    say(f"1 image segmented in {seconds:.1f} s ({done} pieces): the masks are in {target}.")
+    pieces = "1 piece" if done == 1 else f"{done} pieces"
+    say(f"1 image segmented in {seconds:.1f} s ({pieces}): the masks are in {target}.")
 
 
 def _follow(steps: Iterator[Progress], name: str) -> int:
