@@ -20,7 +20,7 @@ from benchmarks.common import (
 from benchmarks.parts import ANSWERS, NETWORK, clocks
 from benchmarks.sheet import Sheet, verdict
 from napari_unetpp.inference.options import SegmentOptions
-from napari_unetpp.inference.tiles import Tile, overlap_for, plan_tiles
+from napari_unetpp.inference.tiles import Tile, best_sides, overlap_for, plan_tiles
 
 MOST_OVERHEAD = 1.15
 MOST_PIXELS = 1.35
@@ -98,9 +98,9 @@ def tiles_of(size: int, depth: int) -> list[Tile]:
     """The tiles that `segment` takes for a square plane, by default."""
     whole = slice(0, size)
     stride = 2 ** the_spec().depth
-    return plan_tiles(
-        (whole, whole), tile=the_tile(depth), overlap=overlap_for(depth), stride=stride
-    )
+    side, overlap = the_tile(depth), overlap_for(depth)
+    sides = best_sides((size, size), tile=side, overlap=overlap, stride=stride)
+    return plan_tiles((whole, whole), tile=sides, overlap=overlap, stride=stride)
 
 
 def _overhead(precision: str, size: int, rounds: int, times: dict[str, Floats]) -> Sheet:

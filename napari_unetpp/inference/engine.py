@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -49,6 +50,9 @@ from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.network.cost import multiply_adds
 
 logger = logging.getLogger(__name__)
+
+LARGE = 1 << 21
+"""Pixels of a plane or volume after which memory is given back: with small ones it takes longer."""
 
 _PREPARED: dict[tuple[str, str, torch.dtype], UNetPlusPlus] = {}
 
@@ -142,6 +146,8 @@ class Run:
                     for event in self._piece(network, index, number, len(indices)):
                         yield event
                         self.notice = ""
+                    if prod(self.grid.shape) >= LARGE:
+                        release_memory(self.device)  # else it would be cut up more and more
                     break
                 except (RuntimeError, MemoryError) as error:  # torch has none of its own for a CPU
                     if not is_out_of_memory(error):
