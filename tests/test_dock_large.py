@@ -6,6 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.layers import Labels
+from napari.utils.notifications import notification_manager
 
 from napari_unetpp.models.file import save_model
 from napari_unetpp.widgets import SegmentDock, results, run
@@ -266,3 +267,33 @@ def test_what_is_painted_on_a_channel_is_learnt_from(viewer, dock, segmented):
     layer.data_setitem(tuple(np.array([n]) for n in (z, 0, 5, 6)), 1 - layer.data[z, 0, 5, 6])
     mask = dock.finetune_part.masks.chosen()
     assert mask.corrected() == [(z,)]
+
+
+class Torn:
+    """A lazy image of which the middle of the first plane can't be read any more."""
+
+    def __init__(self, pixels):
+        self.pixels, self.torn = pixels, False
+        self.shape, self.dtype, self.ndim = pixels.shape, pixels.dtype, pixels.ndim
+        self.chunks = (1, 160, 105)
+
+    def __getitem__(self, key):
+        if self.torn and key[0] == slice(0, 1) and key[-1].start <= 210 < key[-1].stop:
+            raise OSError("the checksum is wrong")
+        return self.pixels[key]
+
+
+def test_parts_that_cannot_be_read_are_named_and_the_rest_is_segmented(viewer, dock, segmented):
+    image = Torn(noise(2, 160, 420))
+    viewer.add_image(image, name="torn", contrast_limits=(0, 4000))
+    viewer.dims.set_point(0, 0)
+    image.torn = True
+    dock.segment_panel.where_row.value = "stack"
+    dock.segment_panel.tile_box.setValue(160)
+    found = segmented()
+    assert set(found.layers) == {"L1", "L2", "L3"}
+    told = [record.message for record in notification_manager.records]
+    assert any("the checksum is wrong" in one and "is left out" in one for one in told)
+    assert not found.heads.reached[0, :, 210:315].any()
+    assert found.heads.reached[0, :, :64].all()
+    assert found.heads.reached[1].all()

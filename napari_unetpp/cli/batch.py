@@ -64,7 +64,8 @@ def run_batch(inputs: Sequence[Source], output: Source, job: Job, way: Way) -> N
                 for event in job.run(source, places[source], sources):
                     device = event.device.label
                     left_out += event.head == 0
-                    bar.update(task, completed=event.fraction, note=f"L{event.head} · {device}")
+                    head = f"L{event.head}" if event.head else "a part left out"
+                    bar.update(task, completed=event.fraction, note=f"{head} · {device}")
                     if event.notice:
                         say(f"{name}: {event.notice}")
             except UserError as error:

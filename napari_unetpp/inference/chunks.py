@@ -41,6 +41,7 @@ class ChunkedImage:
         self.dtype = np.dtype(image.dtype)
         self.chunks = chunk_shape(image)
         self._kept: OrderedDict[tuple[int, ...], NDArray[Any]] = OrderedDict()
+        self._kept_bytes = 0
         too_large = prod(self.chunks) * self.dtype.itemsize > KEPT_BYTES // 2
         self._direct = isinstance(image, np.ndarray) or too_large
 
@@ -81,8 +82,9 @@ class ChunkedImage:
             )
         )
         self._kept[number] = chunk
-        while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES:
-            self._kept.popitem(last=False)
+        self._kept_bytes += chunk.nbytes
+        while self._kept_bytes > KEPT_BYTES:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
         return chunk
 
     def _read(self, key: Key) -> NDArray[Any]:

@@ -130,7 +130,6 @@ class Run:
         self.tile = options.tile or tile_for(spec, depth, self.device)
         self.is_free = options.tile is None  # tiles may be longer one way than the other
         self.notice = ""
-        self.unreadable = 0
         costs = [multiply_adds(model.network, k) for k in range(1, depth + 1)]
         self.shares = [cost / costs[-1] for cost in costs]  # of a tile, when head k is there
 
@@ -171,7 +170,8 @@ class Run:
                 pixels = self.reader.read(index, tile.region)
             except UnreadableError as error:
                 self._leave_out(error, index, region)
-                yield TileEvent(0, index, region, start, self.device, self.notice)
+                end = start + 1 / len(tiles) / count
+                yield TileEvent(0, index, region, end, self.device, self.notice)
                 continue
             share = self.grid.to_image(tile.share(done), tile.region, target)[part]
             for k, values in enumerate(self._probabilities(network, pixels), start=1):
@@ -232,7 +232,6 @@ class Run:
 
     def _leave_out(self, error: UnreadableError, index: Index, region: Region) -> None:
         """Name the place that can't be read; the rest goes on."""
-        self.unreadable += 1
         at = ", ".join(
             [f"{a} {n}" for a, n in zip(self.layout.outer_axes, index, strict=True)]
             + [

@@ -88,13 +88,20 @@ class Reader:
             sample = self._mix(layout.take(self._overview, index))
             self._limits = [find_limits(channel, self._how) for channel in sample]
         if prod(self._layout.spatial_shape) <= WHOLE_PIXELS:
-            piece = self._mixed(self._image, index, self._layout.whole)
-            self._limits = self._limits or [find_limits(channel, self._how) for channel in piece]
-            self._whole = self._normalised(piece)
-        elif not self._limits:
+            self._take_whole(index)
+        if not self._limits:
             sample = self._thinned(index) if self._in_memory else self._sampled(index)
             self._limits = [find_limits(channel, self._how) for channel in sample]
         self._index = index
+
+    def _take_whole(self, index: Index) -> None:
+        """Read and normalise a piece once; tile by tile, if a part of it can't be read."""
+        try:
+            piece = self._mixed(self._image, index, self._layout.whole)
+        except UnreadableError:
+            return
+        self._limits = self._limits or [find_limits(channel, self._how) for channel in piece]
+        self._whole = self._normalised(piece)
 
     def _mixed(self, image: ArrayLike, index: Index, region: Region) -> NDArray[np.generic]:
         return self._mix(self._layout.take(image, index, region))

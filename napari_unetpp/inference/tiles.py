@@ -23,7 +23,7 @@ from napari_unetpp.inference.layout import Region, common, inside, is_empty
 
 LARGEST_OVERLAP = {2: 192, 3: 64}
 """Pixels: in 2D twice the halo of L4 and a little, deeper networks are cut short. In 3D as much
-would be most of a tile; what difference is left is measured by `benchmarks tiling`."""
+would be most of a tile; what difference is left is measured by `benchmarks volumes`."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,6 @@ class Tile:
 
     region: Region
     margins: tuple[tuple[int, int], ...]
-
-    def part_in(self, wanted: Region) -> tuple[Region, Region]:
-        """What of the tile lies in `wanted`: as a part of the plane, and of the tile."""
-        region = common(self.region, wanted)
-        return region, inside(region, self.region)
 
     def weight(self) -> NDArray[np.float32]:
         """What each pixel counts, shape ``spatial``, in [0, 1]; small near neighbours' sides.

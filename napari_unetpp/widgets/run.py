@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # torch is imported in the thread
 BAR_EVERY = 250
 """Milliseconds between updates of the bar in napari's activity dock."""
 
-
 BYTES_A_PIXEL = 17.0
 """Of four heads and how far they are, and of their layers: what is shown, what was, and where."""
 
@@ -42,7 +41,7 @@ class Status:
     fraction : float
         0 to 1.
     head : int
-        The last that came.
+        The last that came; 0 if that tile could not be read.
     plane, planes : int
         Which plane is being computed, from 1, and how many there are.
     seconds, remaining : float
@@ -78,7 +77,7 @@ class Run(QObject):
     ready = Signal(object)
     """The model is loaded: the `Heads` that will be filled."""
     tile_done = Signal(object)
-    """`TileEvent`."""
+    """`TileEvent`, of a head that was computed."""
     status = Signal(object)
     """`Status`."""
     notice = Signal(str)
@@ -128,7 +127,8 @@ class Run(QObject):
             self.ready.emit(event)
             return
         self.last_status = self._status(event)
-        self.tile_done.emit(event)
+        if event.head:
+            self.tile_done.emit(event)
         self.status.emit(self.last_status)
         if event.notice:
             self.notice.emit(event.notice)

@@ -158,7 +158,8 @@ class SegmentPanel(QWidget):
         self.bar.setValue(round(status.fraction * 1000))
         plane = f" · {status.plane}/{status.planes}" if status.planes > 1 else ""
         left = f" · {status.remaining:.0f} s left" if status.remaining >= 1 else ""
-        self.say(f"L{status.head}{plane}{left} · {status.device}{status.size}", status.reason)
+        head = f"L{status.head}" if status.head else "a part left out"
+        self.say(f"{head}{plane}{left} · {status.device}{status.size}", status.reason)
 
     def say(self, sentence: str, tip: str = "") -> None:
         """Put a sentence under the button."""
