@@ -66,8 +66,9 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
+# Each test computes in one thread, so a process for each core (up to four: each takes a gigabyte).
 pytest: setup
-	NAPARI_STRICT_QT=1 $(XVFB) $(BIN)/pytest $(ARGS)
+	NAPARI_STRICT_QT=1 $(XVFB) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks import cluster as cluster_
 from benchmarks import engine as engine_
 from benchmarks import finetune as finetune_
 from benchmarks import heads as heads_
@@ -68,6 +69,29 @@ def large(
 ) -> None:
     """Lazy images: peak memory, and time for a megapixel."""
     report(lambda: large_.sheets(depth=depth, planes=planes, more=more, side=side), markdown)
+
+
+@app.command()
+def view(
+    *,
+    side: Annotated[int, typer.Option(min=4096, help="Of the image at full size.")] = 20_000,
+    markdown: Markdown = False,
+) -> None:
+    """*View* on a large multiscale image: how soon the first head is on screen."""
+    from benchmarks import view as view_  # it needs Qt
+
+    report(lambda: view_.sheets(side=side), markdown)
+
+
+@app.command()
+def cluster(
+    *,
+    depth: Annotated[int, typer.Option(min=1, max=4, help="The deepest head.")] = 2,
+    rounds: Rounds = 3,
+    markdown: Markdown = False,
+) -> None:
+    """Two workers of a dask cluster against one."""
+    report(lambda: cluster_.sheets(depth=depth, rounds=rounds), markdown)
 
 
 @app.command()

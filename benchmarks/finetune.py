@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from benchmarks.common import in_child
 from benchmarks.painting import Paint, painted
 from benchmarks.sheet import Sheet
-from napari_unetpp.files import find_pairs, read_image
+from napari_unetpp.files import ImageFile, find_pairs, read_image
 from napari_unetpp.inference.channels import channels_for
 from napari_unetpp.inference.layout import Layout
+from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import SUFFIX, read_digest
 
@@ -31,7 +32,7 @@ EM_TEST = range(12, 22)
 EM_SECTIONS = (0, 3, 6, 9)
 EMBRYO_PLANES = (8, 20, 14, 28)
 HEADS = ("L1", "L2", "L3", "L4")
-CASES = ("em", "embryo", "h&e", "rubbish", "forgetting")
+CASES = ("em", "embryo", "volume", "h&e", "rubbish", "forgetting")
 PARTLY_PAINTED: tuple[Paint, ...] = ("half planes", "scribbles")
 RUBBISH: tuple[Paint, ...] = ("shifted", "blobs")
 
@@ -43,7 +44,7 @@ class Trial:
     Attributes
     ----------
     case : str
-        "em", "embryo", "h&e", "fluorescence" or "nuclei".
+        "em", "embryo", "h&e", "fluorescence", "nuclei" or, for a model of volumes, "volume".
     corrected : int
         How many planes.
     paint : str
@@ -88,7 +89,7 @@ class Plane:
     image: NDArray[Any]  # (c, y, x)
     truth: NDArray[Any]  # (y, x)
     index: tuple[int, ...]
-    shape: tuple[int, ...]
+    stack: ImageFile[NDArray[Any]]  # that it is from
 
 
 def run(trials: Sequence[Trial], data: Path, log: Path, model: str) -> Iterator[dict[str, Any]]:
@@ -192,19 +193,28 @@ def measure(trial: Trial, data: Path, model_name: str) -> dict[str, Any]:
 def _corrections(
     planes: Sequence[Plane], model: Model, paint: Paint, seed: int
 ) -> list[Correction]:
+    from napari_unetpp.training.slabs import slab_around
+
     rng = np.random.default_rng(seed)
     return [
         painted(
             plane.image,
             plane.truth,
-            _masks(plane, model)[-1],
+            masks[-1],
             name=plane.name,
             index=plane.index,
-            shape=plane.shape,
+            shape=plane.stack.data.shape,
             paint=paint,
             rng=rng,
+            colour=Layout.of(plane.stack.data, plane.stack.axes).is_colour,
+            slab=slab_around(
+                plane.stack.data,
+                Layout.of(plane.stack.data, plane.stack.axes, dims=model.spec.dims),
+                plane.index,
+                model.spec,
+            ),
         )
-        for plane in planes
+        for plane, masks in zip(planes, _masks(planes, model), strict=True)
     ]
 
 
@@ -213,8 +223,8 @@ def ious(planes: Sequence[Plane], model: Model) -> dict[str, float]:
     from napari_unetpp.evaluation.metrics import PixelCounts
 
     counts = [PixelCounts() for _ in range(model.spec.depth)]
-    for plane in planes:
-        for k, mask in enumerate(_masks(plane, model)):
+    for plane, masks in zip(planes, _masks(planes, model), strict=True):
+        for k, mask in enumerate(masks):
             counts[k] += PixelCounts.of(mask, plane.truth)
     return {f"L{k}": round(c.iou, 4) for k, c in enumerate(counts, start=1)}
 
@@ -225,6 +235,7 @@ def planes_of(case: str, corrected: int, data: Path, seed: int) -> tuple[list[Pl
     read = {
         "em": _em,
         "embryo": _embryo,
+        "volume": _embryo,
         "h&e": partial(_bowl, ("histology",)),
         "fluorescence": partial(_bowl, ("fluorescence",)),
         "nuclei": partial(_bowl, ("fluorescence", "histology", "brightfield")),
@@ -272,16 +283,25 @@ def _stack(image_path: Path, truth_path: Path) -> list[Plane]:
             np.asarray(mix(layout.take(image.data, index))),
             layout.result_part(truth.data, index),
             index,
-            layout.result_shape,
+            image,
         )
         for index in layout.indices()
     ]
 
 
-def _masks(plane: Plane, model: Model) -> NDArray[np.uint8]:
+def _masks(planes: Sequence[Plane], model: Model) -> Iterator[NDArray[np.uint8]]:
+    """Of each plane what all heads find, ``(head, y, x)``; planes of a volume are all of one."""
     from napari_unetpp.inference.predict import segment
 
-    return segment(plane.image, model, axes="CYX").masks()
+    if model.spec.dims == 3 and planes:
+        stack = planes[0].stack
+        masks = segment(stack.data, model, axes=stack.axes).masks()
+        yield from (masks[:, *plane.index] for plane in planes)
+        return
+    for plane in planes:
+        options = SegmentOptions(indices=[plane.index])
+        found = segment(plane.stack.data, model, axes=plane.stack.axes, options=options)
+        yield found.masks()[:, *plane.index]
 
 
 def plan(case: str, minutes: float, seeds: int) -> list[Trial]:
@@ -290,7 +310,7 @@ def plan(case: str, minutes: float, seeds: int) -> list[Trial]:
         return _rubbish(minutes, seeds)
     if case == "forgetting":
         return _forgetting(minutes)
-    counts = {"em": (4, 2, 1), "embryo": (4, 2), "h&e": (5, 3, 1)}[case]
+    counts = {"em": (4, 2, 1), "embryo": (4, 2), "volume": (4, 2), "h&e": (5, 3, 1)}[case]
     trial = Trial(case=case, corrected=counts[0], minutes=minutes)
     trials = [
         *(replace(trial, corrected=n) for n in counts),

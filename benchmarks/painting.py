@@ -10,6 +10,7 @@ from scipy import ndimage
 
 if TYPE_CHECKING:
     from napari_unetpp.training.corrections import Correction
+    from napari_unetpp.training.slabs import Slab
 
 Paint = Literal["planes", "half planes", "scribbles", "shifted", "blobs"]
 STROKES, STROKE_LENGTH, STROKE_WIDTH = 200, 24, 3
@@ -27,26 +28,34 @@ def painted(
     shape: tuple[int, ...],
     paint: Paint,
     rng: np.random.Generator,
+    colour: bool,
+    slab: Slab | None,
 ) -> Correction:
     """A correction of a plane ``(c, y, x)`` with masks ``(y, x)``."""
     from napari_unetpp.training.corrections import Source, correct
 
     truth = (truth > 0).astype(np.uint8)
-    source = Source(image=name, shape=shape, index=index)
+    source = Source(image=name, shape=shape, index=index, colour=colour)
     if paint == "scribbles":
         labels = _scribbles(truth, rng)
-        return correct(image, labels, kind="scribbles", source=source)
+        return correct(image, labels, kind="scribbles", source=source, slab=slab)
     if paint == "shifted":
         truth = np.roll(truth, (SHIFT, SHIFT), (0, 1))
     if paint == "blobs":
         truth = _blobs(truth, rng)
     if paint != "half planes":
-        return correct(image, truth, kind="classes", predicted=predicted, source=source)
+        return correct(image, truth, kind="classes", predicted=predicted, source=source, slab=slab)
     labels = predicted.copy()
     half = truth.shape[1] // 2
     labels[:, :half] = truth[:, :half]
     return correct(
-        image, labels, kind="classes", trust="margin", predicted=predicted, source=source
+        image,
+        labels,
+        kind="classes",
+        trust="margin",
+        predicted=predicted,
+        source=source,
+        slab=slab,
     )
 
 

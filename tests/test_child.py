@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from napari_unetpp.models.file import read_model
-from napari_unetpp.training.corrections import CorrectionFolder, Source, correct
+from napari_unetpp.training.correction_folder import CorrectionFolder
+from napari_unetpp.training.corrections import Source, correct
 from napari_unetpp.training.messages import FinetuneTask, Message
 
 SHAPE = (120, 176)

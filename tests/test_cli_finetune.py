@@ -18,7 +18,7 @@ from napari_unetpp.models import Store
 from napari_unetpp.models.file import read_model, save_model
 from napari_unetpp.training import finetune as library
 from napari_unetpp.training.augment import Augmentation
-from napari_unetpp.training.corrections import CorrectionFolder
+from napari_unetpp.training.correction_folder import CorrectionFolder
 from napari_unetpp.training.options import FinetuneOptions, FitOptions
 
 SHAPE = (112, 168)

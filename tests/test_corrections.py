@@ -11,15 +11,9 @@ from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save_file
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.training import corrections
-from napari_unetpp.training.corrections import (
-    Correction,
-    CorrectionFolder,
-    Source,
-    correct,
-    digest_of,
-    read_correction,
-)
+from napari_unetpp.training import correction_folder
+from napari_unetpp.training.correction_folder import CorrectionFolder, read_correction
+from napari_unetpp.training.corrections import Correction, Source, correct, digest_of
 from napari_unetpp.training.labels import class_masks, guess_kind, read_labels
 
 SHAPE = (40, 56)
@@ -343,12 +337,12 @@ def test_of_many_some_are_replayed_always_the_same(folder, monkeypatch):
         folder.save(one)
     learnt = {one.file_name: one.content for one in many}
     assert len(folder.replayed(learnt, [])) == 12
-    monkeypatch.setattr(corrections, "REPLAYED_PIXELS", 4 * square().size)
+    monkeypatch.setattr(correction_folder, "REPLAYED_PIXELS", 4 * square().size)
     some = {one.file_name for one in folder.replayed(learnt, [])}
     assert len(some) == 4
     assert some != set(sorted(learnt)[:4])
     assert {one.file_name for one in folder.replayed(learnt, [])} == some
-    monkeypatch.setattr(corrections, "REPLAYED_PIXELS", 1)
+    monkeypatch.setattr(correction_folder, "REPLAYED_PIXELS", 1)
     assert len(folder.replayed(learnt, [])) == 1
 
 

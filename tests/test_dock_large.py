@@ -9,6 +9,7 @@ from napari.layers import Labels
 from napari.utils.notifications import notification_manager
 
 from napari_unetpp.models.file import save_model
+from napari_unetpp.training.correction_folder import read_correction
 from napari_unetpp.widgets import SegmentDock, results, run
 from napari_unetpp.widgets.geometry import METADATA_KEY
 from napari_unetpp.widgets.result_layer import level_shapes
@@ -193,15 +194,24 @@ def test_a_plane_is_told_apart_from_a_volume(viewer, dock, monkeypatch):
     ]
 
 
-def test_a_model_for_volumes_is_not_fine_tuned_and_says_so(viewer, dock, segmented, monkeypatch):
-    told = []
-    monkeypatch.setattr("napari_unetpp.widgets.finetune_part.show_error", told.append)
-    viewer.add_image(noise(6, 40, 60), name="embryo", scale=(2.0, 0.5, 0.5))
+def test_what_is_painted_on_a_volume_is_learnt_with_the_planes_around(
+    viewer, dock, segmented, qtbot, monkeypatch
+):
+    pixels = noise(6, 40, 60)
+    viewer.add_image(pixels, name="embryo", scale=(2.0, 0.5, 0.5))
     dock.segment_panel.model_box.names.setCurrentText("tiny3d")
-    segmented()
-    dock.finetune_part.start()
-    assert told
-    assert told[0].startswith("tiny3d is for volumes, which can't be fine-tuned yet")
+    layer = segmented().layers["L2"].layer
+    layer.paint((2, 20, 30), 1 - int(layer.data[2, 20, 30]))
+    part = dock.finetune_part
+    with qtbot.waitSignal(part.keeper.gathered, timeout=20_000) as gathered:
+        part.keeper.gather(part.keeper.lesson)
+    (kept,) = gathered.args[0]
+    correction = read_correction(kept.path)
+    assert correction.source.index == (2,)
+    np.testing.assert_array_equal(correction.slab.image[0], pixels)
+    assert correction.slab.place == 2
+    # in pixels without a unit: as long in a plane as the model's, and four times as far apart
+    assert correction.slab.voxel_size == (2.0, 0.5, 0.5)
 
 
 def test_a_full_disk_is_told_once_and_the_window_lives_on(viewer, dock, qtbot, monkeypatch):

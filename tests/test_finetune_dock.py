@@ -23,7 +23,8 @@ from scipy import ndimage
 from napari_unetpp.models import HistoryEntry, Store
 from napari_unetpp.models.file import read_model, save_model
 from napari_unetpp.models.spec import FINE_TUNED
-from napari_unetpp.training.corrections import Correction, CorrectionFolder, Source, correct
+from napari_unetpp.training.correction_folder import CorrectionFolder
+from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.messages import (
     HELD_OUT,
     FinetuneEvent,

@@ -134,3 +134,24 @@ def test_complex_is_refused():
 def test_percentiles_out_of_order_are_refused(limits):
     with pytest.raises(ValueError, match=r"percentile|greater|less"):
         Normalisation(low=limits[0], high=limits[1])
+
+
+@pytest.mark.parametrize(
+    ("share", "objects", "background", "of_grey", "of_colour"),
+    [
+        (0.2, 130, 220, True, True),  # a section
+        (0.55, 130, 220, False, True),  # a dense one
+        (0.1, 220, 20, False, False),  # fluorescence
+    ],
+)
+def test_dense_tissue_is_on_a_bright_background_and_fluorescence_is_not(
+    share, objects, background, of_grey, of_colour
+):
+    """A stain takes light away: half covered, a colour image is one of bright background."""
+    covered = np.arange(40 * 60).reshape(40, 60) < share * 40 * 60
+    noise = np.random.default_rng(0).normal(0, 40, covered.shape)
+    plane = np.clip(np.where(covered, objects, background) + noise, 0, None)
+    for colour, expected in ((False, of_grey), (True, of_colour)):
+        assert find_limits(plane, Normalisation(), colour=colour).inverted == expected
+        dark = find_limits(plane, Normalisation(background="dark"), colour=colour)
+        assert not dark.inverted

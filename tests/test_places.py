@@ -184,12 +184,12 @@ def test_a_lesson_learns_in_one_place_and_is_scored_in_another():
     assert held_out.kind == HELD_OUT
     strip = held_out.weight[0].any(axis=0)
     around = held_out.weight.shape[2] - strip.sum()
-    assert 0 < around <= 2 * CONTEXT
+    assert 0 < around <= 2 * CONTEXT[2]
     assert held_out.weight.sum() + lesson.learnt.weight.sum() < one.known.sum()
 
 
 def test_a_large_place_is_scored_in_pieces_each_pixel_once(monkeypatch):
-    monkeypatch.setattr(study, "PIECE", 50)
+    monkeypatch.setattr(study, "PIECE", {2: 50})
     one = correction(0)
     ((lesson,), _) = lessons_of([one], SPEC, [HELD_OUT])
     assert len(lesson.held_out) == 3

@@ -86,13 +86,10 @@ def finetune(
         store.free_path(name)  # a name that can't be is refused before the work, not after it
     kind = _kind(trust, label_kind)
 
-    from napari_unetpp.training.options import check_dims
-
     parent = load_model(model)
-    check_dims(parent.spec)
     corrections = _read(images, labels, parent, kind, device)
 
-    from napari_unetpp.training.corrections import CorrectionFolder
+    from napari_unetpp.training.correction_folder import CorrectionFolder
     from napari_unetpp.training.options import FINETUNE_FIT, FinetuneOptions
 
     options = FinetuneOptions(

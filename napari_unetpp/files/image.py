@@ -16,7 +16,7 @@ from PIL.Image import DecompressionBombError
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.files.pixel_size import PixelSize
-from napari_unetpp.inference.layout import ArrayLike
+from napari_unetpp.inference.layout import ArrayLike, overview_among
 
 DAMAGED = (
     ArithmeticError,
@@ -32,9 +32,6 @@ DAMAGED = (
     zlib.error,
 )
 """What tifffile, imageio and zarr raise at truncated and damaged files; found by damaging files."""
-
-OVERVIEW = 512
-"""Rows and columns that an overview has at least."""
 
 Pixels = TypeVar("Pixels", bound=ArrayLike, covariant=True)
 
@@ -74,11 +71,7 @@ class ImageFile(Generic[Pixels]):
     @property
     def overview(self) -> Pixels | None:
         """The coarsest that is enough to tell the intensities from, if there is one."""
-        sides = [self.axes.index(axis) for axis in "YX"]
-        enough = [
-            level for level in self.coarser if min(level.shape[side] for side in sides) >= OVERVIEW
-        ]
-        return enough[-1] if enough else None
+        return overview_among(self.coarser, self.axes)
 
 
 class LazyPixels:

@@ -120,9 +120,9 @@ class Run:
         self.reader = Reader(
             image,
             layout,
-            self.grid,
             options.normalisation or spec.normalisation,
             in_channels=spec.in_channels,
+            grid=self.grid,
             channels=options.channels,
             overview=options.overview,
         )

@@ -5,10 +5,10 @@ A result has the axes of its image without C, in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,11 @@ class ArrayLike(Protocol):
         ...
 
     def __getitem__(self, key: Any, /) -> Any: ...
+
+
+Pixels = TypeVar("Pixels", bound=ArrayLike)
+OVERVIEW = 512
+"""Rows and columns that an overview has at least."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,19 @@ class Layout:
         """The index of every piece along `outer_axes`."""
         return np.ndindex(*self.outer_shape)
 
+    def piece_of(self, plane: Index) -> tuple[Index, int | None]:
+        """Which piece a plane of the image lies in, and where along Z; None if it is all of it.
+
+        Parameters
+        ----------
+        plane : Index
+            Over the outer axes of the image taken apart into planes.
+        """
+        if self.dims == 2:
+            return plane, None
+        places = dict(zip(replace(self, dims=2).outer_axes, plane, strict=True))
+        return tuple(places[a] for a in self.outer_axes), places["Z"]
+
     def take(self, image: ArrayLike, index: Index, region: Region | None = None) -> NDArray[Any]:
         """Read one piece or a region of it, shape ``(c, *spatial)``, dtype as the image."""
         key = self._key(self.axes, index, region)
@@ -163,6 +181,13 @@ class Layout:
         places: dict[str, int | slice] = dict(zip(self.outer_axes, index, strict=True))
         places |= zip(self.spatial_axes, region or self.whole, strict=True)
         return tuple(places.get(a, slice(None)) for a in axes)
+
+
+def overview_among(coarser: Iterable[Pixels], axes: str) -> Pixels | None:
+    """Of coarser and coarser forms of an image the last that tells its intensities, if one does."""
+    sides = [axes.index(axis) for axis in "YX"]
+    enough = [level for level in coarser if min(level.shape[n] for n in sides) >= OVERVIEW]
+    return enough[-1] if enough else None
 
 
 def common(region: Region, other: Region) -> Region:

@@ -25,6 +25,9 @@ SAMPLED_PIXELS = 1 << 22
 LARGEST_GAMMA = 4.0
 """Nor is any power smaller than its inverse: beyond, noise would be all there is."""
 
+CLEAR_TONE = 0.3
+"""See `background_tone`: beyond, a background is clearly dark or bright."""
+
 FloatArray = NDArray[np.float32]
 
 
@@ -53,10 +56,22 @@ def to_grey(rgb: NDArray[Any], weights: tuple[float, ...] = LUMINANCE) -> FloatA
     return rgb[..., :3].astype(np.float32) @ np.asarray(weights, np.float32)
 
 
-def find_limits(plane: NDArray[Any], normalisation: Normalisation) -> Limits:
+def find_limits(
+    plane: NDArray[Any], normalisation: Normalisation, *, colour: bool = False
+) -> Limits:
     """The limits of one plane or volume of a single channel, any shape and real dtype.
 
     NaN and infinity are left out. A plane without any contrast gets ``high == low``.
+
+    Parameters
+    ----------
+    plane : array
+        The intensities.
+    normalisation : Normalisation
+        How.
+    colour : bool
+        Whether the image is in colour: then it is of light that came through, and its background
+        is bright unless it clearly isn't. Dense tissue may cover most of it.
 
     Raises
     ------
@@ -71,7 +86,7 @@ def find_limits(plane: NDArray[Any], normalisation: Normalisation) -> Limits:
     if values.size == 0:
         return Limits(0.0, 0.0, False)
     low, median, high = _percentiles(values, normalisation)
-    bright = median - low > high - median
+    bright = _tone(low, median, high) > (-CLEAR_TONE if colour else 0)
     if normalisation.background != "auto":
         bright = normalisation.background == "bright"
     limits = Limits(float(low), float(high), bool(bright))
@@ -88,8 +103,7 @@ def background_tone(plane: NDArray[Any], normalisation: Normalisation) -> float:
     values = _sampled(plane)
     if values.size == 0:
         return 0.0
-    low, median, high = _percentiles(values, normalisation)
-    return float((2 * median - low - high) / (high - low)) if high > low else 0.0
+    return _tone(*_percentiles(values, normalisation))
 
 
 def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
@@ -133,6 +147,10 @@ def _percentiles(
     if high <= low:  # e.g. a few bright objects on nothing: the percentiles see just the nothing
         low, high = values.min(), values.max()
     return float(low), float(median), float(high)
+
+
+def _tone(low: float, median: float, high: float) -> float:
+    return (2 * median - low - high) / (high - low) if high > low else 0.0
 
 
 def _otsu_gamma(scaled: FloatArray) -> float:

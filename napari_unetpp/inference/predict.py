@@ -59,8 +59,8 @@ def segment(
     Notes
     -----
     With tiles of 512 pixels or more the result does not depend on them but for a difference of at
-    most 0.02 in probability (0.004 measured, see `benchmarks/`). Smaller tiles, as when memory
-    runs out, overlap by less than L4 can see.
+    most 0.02 in probability (measured: `python -m benchmarks tiling`, and `volumes` in 3D).
+    Smaller tiles, as when memory runs out, overlap by less than L4 can see.
     """
     heads, events = segment_tiles(image, model, axes=axes, options=options)
     for event in events:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +32,12 @@ class Reader:
         Any real dtype.
     layout : Layout
         How it is taken apart.
-    grid : Grid
-        The network's pixels over those of a piece.
     normalisation : Normalisation
         How intensities become what the network was trained on.
     in_channels : int
         That the network takes.
+    grid : Grid, optional
+        The network's pixels over those of a piece; by default the same.
     channels : tuple of int, optional
         Which of the image, see `channels_for`.
     overview : array-like, optional
@@ -47,17 +48,18 @@ class Reader:
         self,
         image: ArrayLike,
         layout: Layout,
-        grid: Grid,
         normalisation: Normalisation,
         *,
         in_channels: int,
+        grid: Grid | None = None,
         channels: tuple[int, ...] | None = None,
         overview: ArrayLike | None = None,
     ) -> None:
         self._image = ChunkedImage(image)
         self._in_memory = isinstance(image, np.ndarray)
         self._chunk = chunk_shape(image)
-        self._layout, self._grid, self._how = layout, grid, normalisation
+        self._layout, self._how = layout, normalisation
+        self._grid = grid or Grid.of(layout.spatial_shape, None, None)
         self._mix = channels_for(layout, in_channels, channels)
         self._overview = overview
         self._index: Index | None = None
@@ -78,51 +80,72 @@ class Reader:
         if self._whole is not None:
             pixels = self._whole[(slice(None), *source)]
         else:
-            pixels = self._normalised(self._mixed(self._image, index, source))
+            pixels = self._normalised(self.channels(index, source))
         return self._grid.to_network(pixels, source, region)
+
+    def channels(self, index: Index, region: Region) -> NDArray[Any]:
+        """A region of a piece, ``(c, *spatial)``, as it is in the image.
+
+        Raises
+        ------
+        UnreadableError
+            If the image can't be read there.
+        """
+        return self._mix(self._layout.take(self._image, index, region))
+
+    def intensities(self, index: Index) -> NDArray[Any]:
+        """Values ``(c, …)`` from all over a piece: what its normalisation is told from.
+
+        Raises
+        ------
+        UnreadableError
+            If nothing of it can be read.
+        """
+        if self._overview is not None:
+            layout = Layout.of(self._overview, self._layout.axes, dims=self._layout.dims)
+            return self._mix(layout.take(self._overview, index))
+        return self._thinned(index) if self._in_memory else self._sampled(index)
 
     def _turn_to(self, index: Index) -> None:
         self._index, self._whole, self._limits = None, None, []
         if self._overview is not None:
-            layout = Layout.of(self._overview, self._layout.axes, dims=self._layout.dims)
-            sample = self._mix(layout.take(self._overview, index))
-            self._limits = [find_limits(channel, self._how) for channel in sample]
+            self._limits = self._limits_of(self.intensities(index))
         if prod(self._layout.spatial_shape) <= WHOLE_PIXELS:
             self._take_whole(index)
         if not self._limits:
-            sample = self._thinned(index) if self._in_memory else self._sampled(index)
-            self._limits = [find_limits(channel, self._how) for channel in sample]
+            self._limits = self._limits_of(self.intensities(index))
         self._index = index
 
     def _take_whole(self, index: Index) -> None:
         """Read and normalise a piece once; tile by tile, if a part of it can't be read."""
         try:
-            piece = self._mixed(self._image, index, self._layout.whole)
+            piece = self.channels(index, self._layout.whole)
         except UnreadableError:
             return
-        self._limits = self._limits or [find_limits(channel, self._how) for channel in piece]
+        self._limits = self._limits or self._limits_of(piece)
         self._whole = self._normalised(piece)
 
-    def _mixed(self, image: ArrayLike, index: Index, region: Region) -> NDArray[np.generic]:
-        return self._mix(self._layout.take(image, index, region))
+    def _limits_of(self, values: NDArray[Any]) -> list[Limits]:
+        colour = self._layout.is_colour
+        return [find_limits(channel, self._how, colour=colour) for channel in values]
 
-    def _normalised(self, channels: NDArray[np.generic]) -> FloatArray:
+    def _normalised(self, channels: NDArray[Any]) -> FloatArray:
         pairs = zip(channels, self._limits, strict=True)
         return np.stack([normalise(channel, limits) for channel, limits in pairs])
 
-    def _thinned(self, index: Index) -> NDArray[np.generic]:
+    def _thinned(self, index: Index) -> NDArray[Any]:
         """Every so many pixels of a piece that is in memory, which costs nothing."""
         dims = self._layout.dims
         step = int((prod(self._layout.spatial_shape) / SAMPLED_PIXELS) ** (1 / dims)) + 1
         region = tuple(slice(0, length, step) for length in self._layout.spatial_shape)
-        return self._mixed(self._image, index, region)
+        return self.channels(index, region)
 
-    def _sampled(self, index: Index) -> NDArray[np.generic]:
+    def _sampled(self, index: Index) -> NDArray[Any]:
         """Some chunks of a piece, ``(c, n)``; those that can't be read are left out."""
         found, problem = [], None
         for region in self._spread():
             try:
-                part = self._mixed(self._image, index, region)
+                part = self.channels(index, region)
             except UnreadableError as error:
                 problem = error
             else:

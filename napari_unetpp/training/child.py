@@ -57,7 +57,8 @@ def main() -> None:
 
 def _work(task: FinetuneTask, tell: Callable[[Message], None], stop: Callable[[], bool]) -> None:
     from napari_unetpp.inference.devices import choose_device
-    from napari_unetpp.training.corrections import CorrectionFolder, newest, read_correction
+    from napari_unetpp.training.correction_folder import CorrectionFolder, read_correction
+    from napari_unetpp.training.corrections import newest
     from napari_unetpp.training.finetune import finetune
     from napari_unetpp.training.options import FinetuneOptions
 

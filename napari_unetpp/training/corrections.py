@@ -1,36 +1,29 @@
-"""What the user corrected, plane by plane, and the folder in which it outlives a crash."""
+"""What the user corrected, plane by plane."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
-from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
 from napari_unetpp.training.labels import LabelKind, read_labels
+from napari_unetpp.training.slabs import Slab
 
 Trust = Literal["planes", "margin", "scribbles"]
 """Which pixels of a plane are right: all, those near to a change, or those that are painted."""
 
-REPLAYED_PIXELS = 1 << 23
-"""Of earlier corrections, all in all: more would take memory, and time to be scored."""
 MARGIN = 24
 """Pixels around a change that the user has looked at, with trust in the margin."""
 SUFFIX = ".safetensors"
-KEY, PAINTED = "napari_unetpp_correction", "painted"
 
 
 class Source(BaseModel):
@@ -48,6 +41,8 @@ class Source(BaseModel):
         Identifies the layer that was painted: one correction a plane and layer.
     trust : {"planes", "margin", "scribbles"}
         Which pixels count as known.
+    colour : bool
+        Whether the image is in colour, see `find_limits`.
     when : str
         ISO 8601 date and time in UTC.
     """
@@ -59,6 +54,7 @@ class Source(BaseModel):
     index: tuple[int, ...] = ()
     layer: str = ""
     trust: Trust = "planes"
+    colour: bool = False
     when: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
 
 
@@ -80,6 +76,8 @@ class Correction:
         Where it comes from.
     painted : int array, optional
         Shape ``(y, x)``: the labels themselves where `classes` don't say all, as of instances.
+    slab : Slab, optional
+        The planes around it, for a model of volumes.
     """
 
     image: NDArray[Any]
@@ -88,6 +86,7 @@ class Correction:
     wrong: NDArray[np.bool_]
     source: Source = field(default_factory=lambda: Source(image=""))
     painted: NDArray[Any] | None = None
+    slab: Slab | None = None
 
     @cached_property
     def plane(self) -> str:
@@ -115,6 +114,7 @@ def correct(
     predicted: NDArray[Any] | None = None,
     margin: int = MARGIN,
     source: Source,
+    slab: Slab | None = None,
 ) -> Correction:
     """A correction from a painted plane.
 
@@ -135,6 +135,8 @@ def correct(
         Pixels around a change that count with trust in the margin.
     source : Source
         Where it comes from.
+    slab : Slab, optional
+        The planes around it, for a model of volumes.
 
     Raises
     ------
@@ -163,104 +165,7 @@ def correct(
         known = np.broadcast_to(distance <= margin, known.shape).copy()
     source = source.model_copy(update={"trust": trust})
     painted = labels if kind == "instances" else None
-    return Correction(image, classes, known, wrong, source, painted)
-
-
-class CorrectionFolder:
-    """The corrections for one family of models, a file each.
-
-    Parameters
-    ----------
-    folder : Path
-        See `Store.corrections_folder`; made when the first correction is saved.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def save(self, correction: Correction) -> Path:
-        """Write a correction in one step: the disk holds the last one or this one, never a half.
-
-        Raises
-        ------
-        UserError
-            If it can't be written, as with a full disk.
-        """
-        tensors = {
-            "image": _native(correction.image),
-            "classes": correction.classes,
-            "known": correction.known,
-            "wrong": correction.wrong,
-        }
-        if correction.painted is not None:
-            tensors[PAINTED] = _native(correction.painted)
-        whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
-        content = save(whole, metadata={KEY: correction.source.model_dump_json()})
-        path = self.folder / correction.file_name
-        write_atomically(path, content)
-        return path
-
-    def sources(self) -> dict[Path, Source]:
-        """What there is, without reading the pixels; files that can't be read are left out."""
-        found = {}
-        for path in self._paths():
-            try:
-                found[path] = _read_source(path)
-            except UserError:
-                continue
-        return found
-
-    def load(self) -> tuple[list[Correction], list[str]]:
-        """All corrections, and a sentence for each file that had to be left out.
-
-        Of several corrections of one plane the newest is taken.
-        """
-        corrections: list[Correction] = []
-        problems: list[str] = []
-        for path in self._paths():
-            try:
-                corrections.append(read_correction(path))
-            except UserError as error:
-                problems.append(str(error))
-        return newest(corrections), problems
-
-    def replayed(
-        self, learnt: Mapping[str, str], corrections: Iterable[Correction]
-    ) -> list[Correction]:
-        """What to learn again with new `corrections`, so that it isn't forgotten.
-
-        Parameters
-        ----------
-        learnt : mapping of str to str
-            What the model has learnt, `ModelSpec.corrections`. What no version learnt, as the
-            gate refused it, is not learnt by the way either, also not in a file that was learnt
-            before it was painted on.
-        corrections : iterable of Correction
-            New ones; they take the place of earlier ones of the same planes.
-
-        Returns
-        -------
-        list of Correction
-            Up to `REPLAYED_PIXELS`, and one plane at least; of more, a random choice that is
-            always the same, so that it is from all ages.
-        """
-        there = {p: s.when for p, s in self.sources().items() if p.name in learnt}
-        of_plane = {_plane_in(path): path for path in sorted(there, key=there.__getitem__)}
-        new = {_plane_in(Path(correction.file_name)) for correction in corrections}
-        paths = [path for plane, path in of_plane.items() if plane not in new]
-        chosen: list[Correction] = []
-        for n in np.random.default_rng(0).permutation(len(paths)):
-            with suppress(UserError):  # half written
-                correction = read_correction(paths[n])
-                if correction.content == learnt[paths[n].name]:
-                    chosen.append(correction)
-            if sum(c.classes.size for c in chosen) >= REPLAYED_PIXELS:
-                break
-        return chosen
-
-    def _paths(self) -> Sequence[Path]:
-        paths = self.folder.glob(f"*{SUFFIX}")  # of a folder that isn't there: none
-        return sorted(path for path in paths if not path.name.startswith("."))
+    return Correction(image, classes, known, wrong, source, painted, slab)
 
 
 def newest(corrections: Iterable[Correction]) -> list[Correction]:
@@ -269,65 +174,13 @@ def newest(corrections: Iterable[Correction]) -> list[Correction]:
     return list({correction.plane: correction for correction in by_age}.values())
 
 
-def read_correction(path: Path) -> Correction:
-    """Read a correction's file.
-
-    Raises
-    ------
-    UserError
-        If it is missing, half written or none.
-    """
-    source = _read_source(path)
-    try:
-        with safe_open(path, framework="np") as file:
-            names = ("image", "classes", "known", "wrong")
-            image, classes, known, wrong = (file.get_tensor(name) for name in names)
-            painted = file.get_tensor(PAINTED) if PAINTED in file.keys() else None  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from error
-    fits = image.ndim == 3 and image.shape[1:] == classes.shape == known.shape == wrong.shape
-    fits = fits and (painted is None or painted.shape == classes.shape)
-    if not fits or (classes.dtype, known.dtype, wrong.dtype) != (np.uint8, bool, bool):
-        raise _unreadable(path, "its parts don't fit together")
-    return Correction(image, classes, known, wrong, source, painted)
-
-
-def _plane_in(path: Path) -> str:
-    """The first half of a file's name tells the plane's pixels, see `Correction.file_name`."""
-    return path.name.partition("-")[0]
-
-
 def digest_of(image: NDArray[Any]) -> str:
     """SHA-256 of pixels, in any memory order."""
     digest = hashlib.sha256(f"{image.shape} {image.dtype.name}".encode())
-    digest.update(np.ascontiguousarray(_native(image)).tobytes())
+    digest.update(np.ascontiguousarray(native(image)).tobytes())
     return digest.hexdigest()
 
 
-def _native(image: NDArray[Any]) -> NDArray[Any]:
+def native(image: NDArray[Any]) -> NDArray[Any]:
     """The same numbers in this computer's byte order."""
     return image.astype(image.dtype.newbyteorder("="), copy=False)
-
-
-def _read_source(path: Path) -> Source:
-    try:
-        found = path.stat()
-        return _source_at(path, found.st_mtime_ns, found.st_ino)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-@lru_cache(maxsize=4096)
-def _source_at(path: Path, modified: int, inode: int) -> Source:
-    """What a file said then: the window asks often, and there may be hundreds of files."""
-    try:
-        with safe_open(path, framework="np") as file:
-            return Source.model_validate_json((file.metadata() or {})[KEY])
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from error
-    except (KeyError, ValidationError) as error:
-        raise _unreadable(path, "it doesn't say of which image it is") from error
-
-
-def _unreadable(path: Path, why: object) -> UserError:
-    return UserError(f"The correction {path.name} is left out: it can't be read ({why}).")

@@ -53,7 +53,7 @@ SAVE_EVERY = 10.0
 """Seconds between saves where nothing is held out, so that a kill loses little."""
 CPU_DEPTH = 3
 """Measured, see `docs/finetune.md`: in two minutes L2 and L3 come further than L4."""
-SMALLEST_PATCH = 64
+SMALLEST_PATCH = {2: 64, 3: 16}
 """When memory runs out, patches get no smaller than this."""
 
 
@@ -133,7 +133,8 @@ class _Finetuning:
         normalisation = settled(self.spec.normalisation, (*corrections, *earlier))
         self.spec = self.spec.model_copy(update={"normalisation": normalisation})
         lessons = self._lessons(self.spec)
-        self.lessons, self.replayed = lessons[: len(corrections)], lessons[len(corrections) :]
+        self.lessons = [lesson for lesson in lessons if lesson.kind == HELD_OUT]
+        self.replayed = [lesson for lesson in lessons if lesson.kind == EARLIER]
         self.held_out = self._scored(lessons)
         self.before: Scores | None = None
         self.best: Scores | None = None
@@ -151,12 +152,12 @@ class _Finetuning:
         return lessons
 
     def _scored(self, lessons: Sequence[Lesson]) -> list[Sample]:
-        count = len(self.corrections)
         return [
             piece
-            for part in (lessons[:count], lessons[count:])
+            for kind in (HELD_OUT, EARLIER)
             for piece in to_score(
-                [piece for lesson in part for piece in lesson.held_out], self.options.fit.seed
+                [piece for one in lessons if one.kind == kind for piece in one.held_out],
+                self.options.fit.seed,
             )
         ]
 
@@ -262,13 +263,13 @@ class _Finetuning:
             "seconds": round(self._seconds(), 1),
             "device": self.device.label,
             "patch": self._patch,
-            "replayed": len(self.replayed),
+            "replayed": len(self.earlier),
             HELD_OUT: self.strips,
         }
 
     @property
     def _patch(self) -> tuple[int, ...]:
-        return self.fit_options.patch or patch_for(self.spec.depth)
+        return self.fit_options.patch or patch_for(self.spec.depth, self.spec.dims)
 
     def _probabilities(self) -> NDArray[np.float64]:
         """New ones and earlier ones by their shares; inside, each by the root of its known area."""
@@ -290,8 +291,8 @@ class _Finetuning:
         """Smaller patches; on a GPU, when these are small already, the CPU."""
         release_memory(self.device)
         side = min(self._patch) // 2
-        if side >= SMALLEST_PATCH:
-            self.fit_options = replace(self.fit_options, patch=(side, side))
+        if side >= SMALLEST_PATCH[self.spec.dims]:
+            self.fit_options = replace(self.fit_options, patch=(side,) * self.spec.dims)
             self.notice = f"Memory ran out on {self.device.label}: patches of {side} pixels now."
         elif self.device.kind != "cpu":
             self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."

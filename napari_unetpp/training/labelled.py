@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import read_image
 from napari_unetpp.inference.channels import channels_for
-from napari_unetpp.inference.heads import mask_of
-from napari_unetpp.inference.options import SegmentOptions
+from napari_unetpp.inference.heads import Heads, mask_of
+from napari_unetpp.inference.layout import Index
+from napari_unetpp.inference.options import SegmentOptions, pixel_size_along
 from napari_unetpp.inference.predict import segment
 from napari_unetpp.models.file import Model
 from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.labels import LabelKind, guess_kind
 from napari_unetpp.training.samples import read_pair
+from napari_unetpp.training.slabs import slab_around
 
 
 def corrections_in(
@@ -76,23 +81,35 @@ def _naming(path: Path) -> Iterator[None]:
 def _corrections(
     image_path: Path, label_path: Path, model: Model, kind: LabelKind, device: str
 ) -> list[Correction]:
-    image, labels, layout = read_pair(image_path, label_path)
-    labelled = [index for index in layout.indices() if layout.result_part(labels, index).any()]
-    options = SegmentOptions(device=device, indices=labelled)
-    heads = segment(image, model, axes=layout.axes, options=options)
+    dims = model.spec.dims
+    file, labels, layout = read_pair(image_path, label_path, dims=dims)
+    size = pixel_size_along(file.pixel_size.lengths, dims)
+    planes = replace(layout, dims=2)
+    labelled = [index for index in planes.indices() if planes.result_part(labels, index).any()]
+    pieces = {layout.piece_of(index)[0] for index in labelled}
+    options = SegmentOptions(device=device, indices=sorted(pieces), pixel_size=size)
+    heads = segment(file.data, model, axes=layout.axes, options=options)
     mix = channels_for(layout, model.spec.in_channels)
+
     return [
         correct(
-            mix(layout.take(image, index)),
-            layout.result_part(labels, index),
+            mix(planes.take(file.data, index)),
+            planes.result_part(labels, index),
             kind=kind,
-            predicted=mask_of(heads.read(index)[-1]),
+            predicted=mask_of(_plane(heads, index)[-1]),
             source=Source(
                 image=image_path.stem,
                 shape=layout.result_shape,
                 index=index,
                 layer=label_path.name,
+                colour=layout.is_colour,
             ),
+            slab=slab_around(file.data, layout, index, model.spec, voxel_size=size),
         )
         for index in labelled
     ]
+
+
+def _plane(heads: Heads, index: Index) -> NDArray[Any]:
+    """One plane ``(head, class, y, x)`` of what may be volumes."""
+    return replace(heads.layout, dims=2).result_part(heads.values, index)

@@ -8,7 +8,6 @@ from typing import Literal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.tiles import halo
-from napari_unetpp.models.spec import ModelSpec
 from napari_unetpp.training.augment import Augmentation
 
 VOLUME_PATCH = 64
@@ -157,18 +156,3 @@ class FinetuneOptions:
             raise UserError(f"steps is {self.steps}, but must be above 0: give more.")
         if not 0 <= self.replay < 1:
             raise UserError(f"replay is {self.replay}; give a share from 0 to below 1.")
-
-
-def check_dims(spec: ModelSpec) -> None:
-    """Refuse models that can't be fine-tuned.
-
-    Raises
-    ------
-    UserError
-        If it is for volumes.
-    """
-    if spec.dims != 2:
-        raise UserError(
-            f"{spec.name} is for volumes, which can't be fine-tuned yet: fine-tune a model for "
-            "planes, or train one with train --volumes."
-        )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.files import read_image
+from napari_unetpp.files import ImageFile, read_image
 from napari_unetpp.inference.channels import channels_for
 from napari_unetpp.inference.layout import Dims, Layout
 from napari_unetpp.inference.normalise import LUMINANCE, find_limits, normalise
@@ -79,12 +79,12 @@ def load_samples(
     rng = np.random.default_rng(seed)
     samples: list[Sample] = []
     for image_path, label_path in pairs:
-        image, label, layout = read_pair(image_path, label_path, dims=spec.dims)
+        file, label, layout = read_pair(image_path, label_path, dims=spec.dims)
         greys = [LUMINANCE, *(tuple(rng.dirichlet((2, 3, 1))) for _ in range(stains))]
         to_mix = greys if layout.is_colour and spec.in_channels == 1 else greys[:1]
         mixes = [channels_for(layout, spec.in_channels, grey=grey) for grey in to_mix]
         for index in layout.indices():
-            piece = layout.take(image, index)
+            piece = layout.take(file.data, index)
             mask = _mask(layout.result_part(label, index), len(spec.classes))
             samples.extend(
                 _sample(mix(piece), mask, layout.is_colour, spec, len(mixes)) for mix in mixes
@@ -94,7 +94,7 @@ def load_samples(
 
 def read_pair(
     image_path: Path, label_path: Path, *, dims: Dims = 2
-) -> tuple[NDArray[Any], NDArray[Any], Layout]:
+) -> tuple[ImageFile[NDArray[Any]], NDArray[Any], Layout]:
     """An image, its labels ``(*layout.result_shape)``, and how both are taken apart.
 
     Raises
@@ -110,7 +110,7 @@ def read_pair(
             f"{label_path.name} has shape {label.data.shape}, but its image needs labels of "
             f"shape {layout.result_shape}."
         )
-    return image.data, label.data, layout
+    return image, label.data, layout
 
 
 def draw_probabilities(samples: Sequence[Sample]) -> NDArray[np.float64]:
@@ -131,10 +131,10 @@ def draw_probabilities(samples: Sequence[Sample]) -> NDArray[np.float64]:
 
 
 def normalise_channels(
-    channels: NDArray[Any], normalisation: Normalisation
+    channels: NDArray[Any], normalisation: Normalisation, *, colour: bool = False
 ) -> tuple[FloatArray, bool]:
     """A piece ``(c, *spatial)`` as the network sees it, and whether its background was bright."""
-    limits = [find_limits(channel, normalisation) for channel in channels]
+    limits = [find_limits(channel, normalisation, colour=colour) for channel in channels]
     image = np.stack([normalise(c, k) for c, k in zip(channels, limits, strict=True)])
     return image, limits[0].inverted
 
@@ -142,7 +142,7 @@ def normalise_channels(
 def _sample(
     channels: NDArray[Any], mask: NDArray[np.uint8], is_colour: bool, spec: ModelSpec, copies: int
 ) -> Sample:
-    image, inverted = normalise_channels(channels, spec.normalisation)
+    image, inverted = normalise_channels(channels, spec.normalisation, colour=is_colour)
     kind = "colour" if is_colour else f"grey on {'bright' if inverted else 'dark'}"
     return Sample(image, mask, np.ones((1, *image.shape[1:]), np.float32), kind, copies)
 

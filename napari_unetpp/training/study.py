@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.normalise import background_tone
+from napari_unetpp.inference.normalise import CLEAR_TONE, background_tone
 from napari_unetpp.models.spec import ModelSpec, Normalisation
+from napari_unetpp.training import slabs
 from napari_unetpp.training.corrections import Correction
 from napari_unetpp.training.labels import class_masks
-from napari_unetpp.training.options import check_dims
+from napari_unetpp.training.pieces import pieces_of
 from napari_unetpp.training.places import Strips, split_places
-from napari_unetpp.training.samples import Sample, normalise_channels
+from napari_unetpp.training.samples import Sample
 
-CONTEXT = 96
-"""Pixels around a held-out place that the network sees: as far as L4 does."""
-CLEAR_TONE = 0.3
-"""See `background_tone`: beyond, a background is taken to be clearly dark or bright."""
-PIECE = 768
+CONTEXT = {2: 96, 3: slabs.CONTEXT}
+"""Pixels around a held-out place that the network sees: in planes as far as L4 does."""
+PIECE = {2: 768, 3: 64}
 """Largest side of a held-out piece; with its context it is validated in one go."""
 SCORED_PIXELS = 1 << 21
 """Of held-out pieces with their context, all in all: a dozen validations have to fit in."""
@@ -33,10 +32,12 @@ MOST_PLACES = 50_000
 
 @dataclass(frozen=True)
 class Lesson:
-    """A corrected plane, in two parts.
+    """A corrected plane, or planes of a volume, in two parts.
 
     Attributes
     ----------
+    kind : str
+        Under which it is scored.
     learnt : Sample
         Weight 1 where it is to be learnt from; 0 everywhere if all of it is held out.
     held_out : tuple of Sample
@@ -44,6 +45,7 @@ class Lesson:
         around. Empty if nothing could be held out.
     """
 
+    kind: str
     learnt: Sample
     held_out: tuple[Sample, ...]
 
@@ -56,7 +58,6 @@ def check_corrections(corrections: Sequence[Correction], spec: ModelSpec) -> Non
     UserError
         If there are no corrections, they are all background, or of another number of channels.
     """
-    check_dims(spec)
     if not any(correction.known.any() for correction in corrections):
         raise UserError("Nothing was corrected yet: paint where the mask is wrong, then fine-tune.")
     if not any((c.classes[c.known] > 0).any() for c in corrections):
@@ -79,6 +80,8 @@ def settled(normalisation: Normalisation, corrections: Sequence[Correction]) -> 
     "auto" would turn one plane and not the next. Where that is so, but the corrected planes have
     a majority, the new version goes by that for good, unless one of them clearly is otherwise.
     """
+    if any(c.slab is not None or c.source.colour for c in corrections):
+        return normalisation  # volumes are seen as a whole, and of colour it is known
     tones = [background_tone(c.image, normalisation) for c in corrections]
     if normalisation.background != "auto" or abs(np.median(tones)) > CLEAR_TONE:
         return normalisation
@@ -97,7 +100,7 @@ def lessons_of(
     *,
     new: Sequence[bool] | None = None,
 ) -> tuple[list[Lesson], Strips]:
-    """A lesson from each correction, and which strips are held out.
+    """What is learnt from corrections, and which strips are held out.
 
     Patches are drawn around what was wrong and from all that is known, in equal shares, so that
     mistakes are learnt from and what was right stays.
@@ -119,18 +122,12 @@ def lessons_of(
         [c.known for c in corrections], [c.classes > 0 for c in corrections], before, new=new
     )
     lessons = []
-    for correction, split, kind in zip(corrections, splits, kinds, strict=True):
-        image, _ = normalise_channels(correction.image, spec.normalisation)
-        masks = class_masks(correction.classes, len(spec.classes))
-        learnt = Sample(
-            image,
-            masks,
-            _weight(split.learnt),
-            kind,
-            places=_places(split.learnt, correction.wrong),
-        )
-        held_out = _pieces(Sample(image, masks, _weight(split.held_out), kind))
-        lessons.append(Lesson(learnt, tuple(held_out)))
+    for piece in pieces_of(corrections, splits, kinds, spec):
+        masks = class_masks(piece.classes, len(spec.classes))
+        places = _places(piece.learnt, piece.wrong)
+        learnt = Sample(piece.image, masks, _weight(piece.learnt), piece.kind, places=places)
+        held_out = Sample(piece.image, masks, _weight(piece.held_out), piece.kind)
+        lessons.append(Lesson(piece.kind, learnt, tuple(_pieces(held_out))))
     return lessons, strips
 
 
@@ -149,23 +146,25 @@ def to_score(pieces: Sequence[Sample], seed: int) -> list[Sample]:
 def cut_out(sample: Sample, context: int) -> Sample:
     """The part of a sample where it is known, and `context` pixels around it."""
     (found,) = ndimage.find_objects((sample.weight[0] > 0).astype(np.uint8))
-    rows, columns = (slice(max(part.start - context, 0), part.stop + context) for part in found)
-    place = (slice(None), rows, columns)
+    around = (slice(max(part.start - context, 0), part.stop + context) for part in found)
+    place = (slice(None), *around)
     return Sample(sample.image[place], sample.mask[place], sample.weight[place], sample.kind)
 
 
 def _pieces(sample: Sample) -> Iterator[Sample]:
     """What is known of a sample, in pieces of up to `PIECE`, each with its context."""
+    dims = sample.weight.ndim - 1
+    side = PIECE[dims]
     for found in ndimage.find_objects((sample.weight[0] > 0).astype(np.uint8)):
-        starts = (range(part.start, part.stop, PIECE) for part in found)
+        starts = (range(part.start, part.stop, side) for part in found)
         for start in product(*starts):
             place = tuple(
-                slice(n, min(n + PIECE, part.stop)) for n, part in zip(start, found, strict=True)
+                slice(n, min(n + side, part.stop)) for n, part in zip(start, found, strict=True)
             )
             weight = np.zeros_like(sample.weight)
             weight[:, *place] = sample.weight[:, *place]
             if weight.any():
-                yield cut_out(Sample(sample.image, sample.mask, weight, sample.kind), CONTEXT)
+                yield cut_out(Sample(sample.image, sample.mask, weight, sample.kind), CONTEXT[dims])
 
 
 def _places(learnt: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:

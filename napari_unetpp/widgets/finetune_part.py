@@ -10,7 +10,6 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.training.messages import FinetuneEvent, Result
-from napari_unetpp.training.options import check_dims
 from napari_unetpp.widgets.finetune_panel import FinetunePanel
 from napari_unetpp.widgets.finetuning import Finetuning, Plan
 from napari_unetpp.widgets.keeper import Keeper
@@ -124,7 +123,6 @@ class FinetunePart(QObject):
         panel = self.segment_panel
         name = panel.model_box.name
         spec = self.store.spec(name)
-        check_dims(spec)
         wishes = self.panel.wishes()
         background = panel.background_box.currentText()
         normalisation = spec.normalisation.model_copy(update={"background": background})

@@ -13,7 +13,7 @@ from napari.layers import Image
 
 import napari_unetpp
 from napari_unetpp.inference.heads import Heads
-from napari_unetpp.inference.layout import ArrayLike, Layout
+from napari_unetpp.inference.layout import ArrayLike, Layout, overview_among
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import read_digest
@@ -21,7 +21,6 @@ from napari_unetpp.widgets.geometry import (
     channel_on_screen,
     image_data,
     index_on_screen,
-    overview_of,
     region_on_screen,
     size_in_words,
 )
@@ -119,6 +118,7 @@ def make_job(
     image, spec = request.image, store.spec(request.model)
     level = level_of(request)
     pixels = image_data(image, level)
+    coarser = list(image.data)[level + 1 :] if image.multiscale else []
     layout = Layout.of(pixels, request.layout.axes, dims=spec.dims)
     normalisation = spec.normalisation
     if request.background != "auto":  # else as the model was trained
@@ -139,7 +139,7 @@ def make_job(
         pixel_size=pixel_size_of(image, layout, level, spec.voxel_size),
         region=region if request.where == "view" else None,
         focus=tuple((part.start + part.stop) / 2 for part in region),
-        overview=overview_of(image, level),
+        overview=overview_among(coarser, layout.axes),
     )
     provenance = {
         "image": image.name,

@@ -16,7 +16,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
-from napari_unetpp.training.corrections import CorrectionFolder
+from napari_unetpp.training.correction_folder import CorrectionFolder
 from napari_unetpp.widgets.mask import Lesson, Mask
 from napari_unetpp.widgets.threads import failing_loudly
 

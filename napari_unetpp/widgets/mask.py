@@ -17,6 +17,7 @@ from napari_unetpp.inference.layout import Index, Layout
 from napari_unetpp.models import Store
 from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.labels import LabelKind, guess_kind
+from napari_unetpp.training.slabs import slab_around
 from napari_unetpp.widgets.geometry import (
     METADATA_KEY,
     image_data,
@@ -24,6 +25,7 @@ from napari_unetpp.widgets.geometry import (
     place_like,
     spanned_axis,
 )
+from napari_unetpp.widgets.lengths import pixel_size_of
 from napari_unetpp.widgets.result_layer import ResultLayer
 from napari_unetpp.widgets.spanning import with_axis, without_axis
 
@@ -113,6 +115,10 @@ class Mask:
         spec = store.spec(model)
         self.layer, self.image, self.level = layer, image, level
         self.layout = replace(layout, dims=2)  # what is painted are planes
+        self._pieces, self._spec = (
+            Layout.of(image_data(image, level), layout.axes, dims=spec.dims),
+            spec,
+        )
         self.lineage = store.lineage(model)
         self.channels, self.counts = channels, made is not None
         self.checked: set[Index] = set()
@@ -188,8 +194,17 @@ class Mask:
         """
         labels = self._labels(index).copy()
         try:
-            image = np.asarray(
-                self._mix(self.layout.take(image_data(self.image, self.level), index))
+            pixels = image_data(self.image, self.level)
+            image = np.asarray(self._mix(self.layout.take(pixels, index)))
+            slab = slab_around(
+                pixels,
+                self._pieces,
+                index,
+                self._spec,
+                channels=self.channels,
+                voxel_size=pixel_size_of(
+                    self.image, self._pieces, self.level, self._spec.voxel_size
+                ),
             )
         except OSError as error:  # it is read as it is needed
             raise UserError(f"{self.image.name} can't be read any more ({error}).") from error
@@ -202,6 +217,7 @@ class Mask:
             margin=lesson.margin,
             predicted=None if self._made is None else self._predicted(index),
             source=self._source(index, painted_at),
+            slab=slab,
         )
         if self._made is not None and index not in self.checked:
             # Where nothing was computed, as outside the view, an empty mask says nothing.
@@ -216,6 +232,7 @@ class Mask:
             image=self.image.name,
             shape=self.layout.result_shape,
             index=index,
+            colour=self.layout.is_colour,
             # A restored plane stays the same file, which versions may have learnt.
             layer=self.restored[index].source.layer if index in self.restored else self.identity,
         )

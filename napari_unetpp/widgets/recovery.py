@@ -18,13 +18,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.channels import channels_for
 from napari_unetpp.models import Store
-from napari_unetpp.training.corrections import (
-    Correction,
-    CorrectionFolder,
-    Source,
-    digest_of,
-    read_correction,
-)
+from napari_unetpp.training.correction_folder import CorrectionFolder, read_correction
+from napari_unetpp.training.corrections import Correction, Source, digest_of
 from napari_unetpp.widgets.geometry import image_data, place_like, spanned_axis
 from napari_unetpp.widgets.job import Request, channels_of
 from napari_unetpp.widgets.keeper import Keeper
