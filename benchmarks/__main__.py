@@ -21,6 +21,7 @@ from benchmarks import memory as memory_
 from benchmarks import pipeline as pipeline_
 from benchmarks import samples as samples_
 from benchmarks import tiling as tiling_
+from benchmarks import uncertainty as uncertainty_
 from benchmarks import volumes as volumes_
 from benchmarks.common import machine
 from benchmarks.sheet import Sheet, show
@@ -92,6 +93,16 @@ def cluster(
 ) -> None:
     """Two workers of a dask cluster against one."""
     report(lambda: cluster_.sheets(depth=depth, rounds=rounds), markdown)
+
+
+@app.command()
+def uncertainty(
+    data: Annotated[Path, typer.Argument(help="Folder with dsb2018.")],
+    *,
+    markdown: Markdown = False,
+) -> None:
+    """Which measure finds what is wrong, and whether depth can follow it."""
+    report(lambda: uncertainty_.sheets(data), markdown)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from napari_unetpp.inference.predict import (
     segment_region,
     segment_tiles,
 )
-from napari_unetpp.inference.uncertain import uncertain_places
+from napari_unetpp.inference.uncertain import entropy_of, uncertain_places
 from napari_unetpp.models import Normalisation
 from napari_unetpp.network import UNetPlusPlus
 
@@ -449,24 +449,34 @@ def test_empty_heads_are_all_background(tiny_model):
 
 @given(st.lists(st.integers(1, 70), min_size=2, max_size=3), st.integers(0, 100))
 def test_uncertain_places_lie_in_the_image_and_come_in_order(shape, seed):
-    values = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    values = np.random.default_rng(seed).random(shape, np.float32)
     start = [5, 0, 7][: len(shape)]
     places = uncertain_places(values, (3,), start)
     for place in places:
         inside = np.subtract(place.position, start)
         assert ((inside >= 0) & (inside < shape)).all()
         assert place.index == (3,)
-    figures = [p.disagreement for p in places]
+    figures = [p.entropy for p in places]
     assert figures == sorted(figures, reverse=True)
 
 
 @pytest.mark.parametrize(("y", "x"), [(20, 25), (66, 93), (66, 3)])
 def test_the_uncertain_place_is_found_at_a_border_too(y, x):
-    values = np.zeros((67, 94), np.uint8)
-    values[max(y - 6, 0) : y + 6, max(x - 6, 0) : x + 6] = 255
+    values = np.zeros((67, 94), np.float32)
+    values[max(y - 6, 0) : y + 6, max(x - 6, 0) : x + 6] = 1
     (place,) = uncertain_places(values, ())
     assert np.hypot(*np.subtract(place.position, (y, x))) < 16
     assert not uncertain_places(np.zeros_like(values), ())
+
+
+def test_the_deepest_computed_head_says_how_unsure_it_is():
+    values = np.zeros((2, 1, 2, 3), np.uint8)
+    values[0, 0] = [[0, 128, 255], [128, 128, 0]]  # head 1
+    values[1, 0] = [[128, 0, 255], [0, 0, 0]]  # head 2
+    reached = np.array([[2, 2, 2], [1, 0, 0]], np.uint8)
+    found = entropy_of(values, reached)
+    np.testing.assert_allclose(found, [[1, 0, 0], [1, 0, 0]], atol=0.02)
+    np.testing.assert_allclose(entropy_of(values / np.float32(255), reached), found, atol=1e-3)
 
 
 def test_a_region_is_as_in_the_whole_plane_because_its_surroundings_are_seen(make_model, fp32):

@@ -11,7 +11,7 @@ from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
-from napari_unetpp.inference.heads import Heads, deepest_of, disagreement_of, mask_of
+from napari_unetpp.inference.heads import Heads, deepest_of, mask_of
 from napari_unetpp.inference.layout import Index, Region
 from napari_unetpp.widgets.geometry import go_to
 from napari_unetpp.widgets.results import Results
@@ -65,7 +65,7 @@ class Derived(QObject):
             self._wait.start()
 
     def go_to_next_place(self) -> None:
-        """Look at the next place where the heads disagree, the most uncertain first."""
+        """Look at the next place where the masks are unsure, the least sure first."""
         if self._places_of != self._results.revision:
             self._places_of, self._places = self._results.revision, []
             worker = create_worker(_places, self._results.heads, self._parts(), _start_thread=False)
@@ -92,8 +92,7 @@ class Derived(QObject):
             results.level,
         )
         self._viewer.status = (
-            f"Uncertain place {self._next} of {len(self._places)}: "
-            f"disagreement {place.disagreement:.2f}"
+            f"Uncertain place {self._next} of {len(self._places)}: entropy {place.entropy:.2f}"
         )
 
     def _parts(self) -> list[Part]:
@@ -128,7 +127,7 @@ class Derived(QObject):
         if places:
             self._go()
         else:
-            self._viewer.status = "The heads agree everywhere."
+            self._viewer.status = "The masks are sure everywhere."
 
 
 def _instances(
@@ -149,7 +148,7 @@ def _instances(
 
 
 def _places(heads: Heads, parts: list[Part]) -> list[Place]:
-    from napari_unetpp.inference.uncertain import uncertain_places
+    from napari_unetpp.inference.uncertain import entropy_of, uncertain_places
 
     with failing_loudly():
         found = []
@@ -157,9 +156,9 @@ def _places(heads: Heads, parts: list[Part]) -> list[Place]:
             for region in _cut(whole):
                 values, reached = heads.read(index, region), heads.read_reached(index, region)
                 start = [part.start for part in region]
-                places = uncertain_places(disagreement_of(values, reached), index, start)
+                places = uncertain_places(entropy_of(values, reached), index, start)
                 found.extend(places)
-    return sorted(found, key=lambda place: -place.disagreement)
+    return sorted(found, key=lambda place: -place.entropy)
 
 
 def _cut(region: Region) -> Iterator[Region]:

@@ -87,7 +87,7 @@ class SegmentDock(QScrollArea):
             self.segment_panel.say("Ends after this tile …")
 
     def next_uncertain(self) -> None:
-        """Go to the next place where the heads disagree."""
+        """Go to the next place where the masks are unsure."""
         if derived := self.session.derived_of(self.segment_panel.image):
             derived.go_to_next_place()
 

@@ -21,7 +21,7 @@ from napari_unetpp.widgets.result_layer import COLOURS, DERIVED, OTHER_COLOURS
 
 _TIPS = {
     "ensemble": "The mean of the heads, thresholded",
-    "disagreement": "How much the heads differ: bright where to look first",
+    "disagreement": "How much the heads differ",
     "instances": "Touching objects of the deepest computed head, separated",
 }
 
@@ -49,7 +49,7 @@ class HeadsPanel(QWidget):
         self.slider.setValue(threshold)
         self.slider.setToolTip("Probability from which a pixel belongs to a mask")
         self.next_button = QPushButton("next uncertain →")
-        self.next_button.setToolTip("Go to the place where the heads disagree most, then the next")
+        self.next_button.setToolTip("Go to the place where the mask is least sure, then the next")
         self._heads_row = QHBoxLayout()
         self._lay_out()
         self.slider.valueChanged.connect(self.threshold_changed)
