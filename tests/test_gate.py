@@ -53,6 +53,17 @@ def test_a_gain_at_one_place_alone_is_chance():
     assert judge(scores({"L1": before[:4]}), scores({"L1": cells(0.7)[:4]})).outcome == "better"
 
 
+def test_places_of_background_alone_say_nothing_against_a_gain():
+    empty = np.array([[0, 0, 0, AREA]] * 7)  # a few cells in a large volume
+    before, after = (scores({"L1": np.concatenate([cells(i, count=3), empty])}) for i in (0.6, 0.8))
+    assert judge(before, after).outcome == "better"
+    noisy = cells(0.6, count=3)
+    noisy[0, 0] = noisy[0, 1]  # right in one place, and as before in the others
+    unsure = judge(before, scores({"L1": np.concatenate([noisy, empty])}))
+    assert unsure.outcome == "not better"
+    assert unsure.sentence.startswith("Not surely better: ")
+
+
 def test_masks_that_are_hit_by_chance_are_refused():
     chance = np.array([[int(AREA * 0.5 * 0.9), int(AREA * 0.9), AREA // 2, AREA]] * CELLS)
     after = scores({"L1": chance})

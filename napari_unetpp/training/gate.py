@@ -58,8 +58,10 @@ def judge(before: Scores | None, after: Scores | None, *, seed: int = 0) -> Verd
     was, now = before.kinds[HELD_OUT][old], after.kinds[HELD_OUT][new]
     figures = f"IoU on held-out corrections {was:.2f} → {now:.2f}"
     outcome: Outcome = "not better"
-    if now - was < SMALLEST_GAIN or _surely_gained(*cells, seed) < CONFIDENCE:
+    if now - was < SMALLEST_GAIN:
         sentence = f"Not better: {figures}."
+    elif _surely_gained(*cells, seed) < CONFIDENCE:
+        sentence = f"Not surely better: {figures}, but in too few places, or just in some of them."
     elif skill_of(cells[1]) < LEAST_SKILL:
         sentence = (
             f"Not better: {figures}, which is little more than chance, so the corrections don't "
@@ -85,16 +87,24 @@ def skill_of(cells: Cells) -> float:
 
 
 def _surely_gained(before: Cells, after: Cells, seed: int) -> float:
-    """In which share of the resampled sets of places the new version is the better one."""
+    """In which share of the resampled sets of places the new version is the better one.
+
+    Sets in which there is nothing to find, and nothing was found, say nothing of either.
+    """
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(before), np.full(len(before), 1 / len(before)), RESAMPLES)
-    gains = _ious(draws @ after) - _ious(draws @ before)
-    return float(np.mean(gains > 0))
+    old, new = draws @ before, draws @ after
+    gains = _ious(new) - _ious(old)
+    tells = (_union(old) + _union(new)) > 0
+    return float(np.mean(gains[tells] > 0)) if tells.any() else 0.0
 
 
 def _ious(counts: Cells) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    union = counts[:, 1] + counts[:, 2] - counts[:, 0]
-    return np.asarray(counts[:, 0] / np.maximum(union, 1), np.float64)
+    return np.asarray(counts[:, 0] / np.maximum(_union(counts), 1), np.float64)
+
+
+def _union(counts: Cells) -> Cells:
+    return np.asarray(counts[:, 1] + counts[:, 2] - counts[:, 0])
 
 
 def _loss(before: Scores, after: Scores, old: str, new: str) -> float:
