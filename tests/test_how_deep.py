@@ -348,13 +348,15 @@ def test_figures_and_choice_are_remembered_by_device(tmp_path: Path) -> None:
     first, second = depths_of(row("L1", math.nan, 1)), depths_of(row("L1", 0.5, 2))
 
     assert recall(path, "auto") is None
-    remember(path, first, ["auto", "cpu"])
-    choose(path, "L1", ["auto", "cpu"])
-    remember(path, second, ["auto"])
+    remember(path, first, "auto")
+    remember(path, first, "cpu")
+    choose(path, "L1", "auto")
+    remember(path, second, "auto")
 
     assert recall(path, "auto").depths == second
     assert recall(path, "auto").chosen == "L1"
     assert math.isnan(recall(path, "cpu").row("L1").iou)
+    assert recall(path, "cpu").chosen == ""
     assert recall(path, "cuda") is None
 
 
@@ -364,5 +366,5 @@ def test_a_damaged_memory_is_no_memory(tmp_path: Path, content: str) -> None:
     path.write_text(content)
 
     assert recall(path, "auto") is None
-    remember(path, depths_of(row("L1", 0.5, 1)), ["auto"])
+    remember(path, depths_of(row("L1", 0.5, 1)), "auto")
     assert recall(path, "auto") is not None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from statistics import median
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_unetpp.errors import UserError
 from napari_unetpp.evaluation.scores import Cost
+from napari_unetpp.evaluation.steps import Steps, result_of
 from napari_unetpp.inference.devices import Device, memory_format, prepared, tune_allocator
 from napari_unetpp.inference.memory import bytes_of_tile
 from napari_unetpp.models.file import Model
@@ -22,11 +23,8 @@ PIECE = {2: (512, 512), 3: (64, 64, 64)}
 """A plane, and a volume of as many voxels."""
 MOST_RUNS = 5
 SECONDS = 4.0
-"""After so many no further run begins: on a slow computer there is just one that counts."""
+"""After so many no further run begins: on a slow computer there is just one, and that counts."""
 ENSEMBLE = "ensemble"
-
-Steps = Generator[float, None, list[Cost]]
-Result = TypeVar("Result")
 
 
 def costs_of(
@@ -52,11 +50,11 @@ def costs_of(
 
 def measure_costs(
     model: Model, device: Device, tile: NDArray[np.float32], *, depth: int | None = None
-) -> Steps:
+) -> Steps[list[Cost]]:
     """Measure the cost of each head up to `depth` on one tile ``(c, *spatial)``, step by step.
 
     The time is what passes until the network alone gives that head: the median of up to
-    `MOST_RUNS` runs after one that isn't counted, fewer if they take more than `SECONDS`. As heads
+    `MOST_RUNS` runs after one that isn't counted; no run begins after `SECONDS`. As heads
     come as early as their pruned networks would give them (but for the last layers of the heads
     before), it is the time of running just that deep. Reading, normalising, tiling and blending
     come on top, and so does what neighbouring tiles share.
@@ -89,8 +87,20 @@ def measure_costs(
 
 
 def heads_of(model: Model, depth: int | None = None) -> list[int]:
-    """The numbers of the heads that a model has, up to a depth."""
-    return [k for k in model.network.supervised if depth is None or k <= depth]
+    """The numbers of the heads that a model has, up to a depth.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    heads = [k for k in model.network.supervised if depth is None or k <= depth]
+    if not heads:
+        there = ", ".join(f"L{k}" for k in model.network.supervised)
+        raise UserError(
+            f"The depth is {depth}, but {model.spec.name} has {there}: choose one of these."
+        )
+    return heads
 
 
 def by_name(model: Model, costs: list[Cost]) -> dict[str, Cost]:
@@ -114,36 +124,25 @@ def parameter_count(network: UNetPlusPlus) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def result_of(steps: Generator[Any, None, Result]) -> Result:
-    """What a generator returns at its end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-
-
 def _timed(
     network: UNetPlusPlus, device: Device, heads: list[int], tile: NDArray[np.float32]
-) -> Generator[float, None, list[float]]:
+) -> Steps[list[float]]:
     """Seconds from the input to each head; yields how far it is."""
     tune_allocator()
     batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(device.kind, device.dtype)
     batch = batch.to(memory_format=memory_format(network.dims))
     runs: list[Mapping[int, float]] = []
-    started = 0.0
+    started = time.perf_counter()
     for number in range(MOST_RUNS + 1):
-        if number == 1:
-            started = time.perf_counter()  # the first one warms up
-        if number > 1 and time.perf_counter() - started > SECONDS:
+        if number > 0 and time.perf_counter() - started > SECONDS:
             break
         times: dict[int, float] = {}
         for k, passed in zip(heads, _one_run(network, batch, heads[-1]), strict=True):
             times[k] = passed
             yield (number + len(times) / len(heads)) / (MOST_RUNS + 1)
         runs.append(times)
-    return [median(times[k] for times in runs[1:]) for k in heads]
+    counted = runs[1:] or runs  # the first one warms up, which is little where it takes long
+    return [median(times[k] for times in counted) for k in heads]
 
 
 def _one_run(network: UNetPlusPlus, batch: torch.Tensor, depth: int) -> Iterator[float]:

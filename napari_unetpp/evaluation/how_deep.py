@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,12 @@ from napari_unetpp.evaluation.depths import (
     by_name,
     heads_of,
     measure_costs,
-    result_of,
 )
 from napari_unetpp.evaluation.metrics import PixelCounts
 from napari_unetpp.evaluation.parts import in_words, spread_pieces, window
 from napari_unetpp.evaluation.recommend import DepthRow, Depths
 from napari_unetpp.evaluation.scores import Cost
+from napari_unetpp.evaluation.steps import Steps, result_of, scaled
 from napari_unetpp.inference.chunks import UnreadableError
 from napari_unetpp.inference.devices import choose_device
 from napari_unetpp.inference.grid import Grid
@@ -35,19 +35,11 @@ from napari_unetpp.inference.predict import segment_region_tiles
 from napari_unetpp.inference.reading import Reader
 from napari_unetpp.models.file import Model
 
-T = TypeVar("T")
 Truth = Callable[[Index, Region], tuple[NDArray[Any], NDArray[np.bool_]]]
 """Of a region of a plane or volume the classes (or instances, of one class) and where these are
 known, both ``spatial``."""
 SCORED = 0.6
 """How much of the work is done, about, when the masks are compared."""
-
-
-class Part(NamedTuple):
-    """What is looked at: planes or volumes, and the region of each."""
-
-    indices: list[Index]
-    region: Region
 
 
 def how_deep(
@@ -137,7 +129,7 @@ def measure(
     truth: Truth | None = None,
     name: str = "",
     threshold: float = 0.5,
-) -> Generator[float, None, Depths]:
+) -> Steps[Depths]:
     """As `how_deep`, step by step; `options` say which indices and region.
 
     `name` is that of the truth; an empty one says that there is none.
@@ -147,24 +139,25 @@ def measure(
     float
         How far it is, 0 to 1. Not asking on is how to cancel.
     """
-    part = _part_of(layout, options)
+    indices = list(layout.indices() if options.indices is None else options.indices)
+    region = options.region or layout.whole
     device = choose_device(options.device)
     deepest = f"L{heads_of(model, options.depth)[-1]}"
     counts: dict[str, PixelCounts] = defaultdict(PixelCounts)
-    for number, index in enumerate(part.indices):
-        masks = yield from _scaled(
-            _masks(image, model, layout, options, index, threshold),
-            SCORED * number / len(part.indices),
-            SCORED * (number + 1) / len(part.indices),
+    for number, index in enumerate(indices):
+        masks = yield from scaled(
+            _masks(image, model, layout, options, index, region, threshold),
+            SCORED * number / len(indices),
+            SCORED * (number + 1) / len(indices),
         )
         reference, known = masks[deepest], np.ones(masks[deepest].shape, bool)
         if truth is not None:
-            reference, known = truth(index, part.region)
+            reference, known = truth(index, region)
         for head, mask in masks.items():
             counts[head] += _count(mask[known], reference[known], len(model.spec.classes))
     grid = Grid.of(layout.spatial_shape, options.pixel_size, model.spec.voxel_size)
-    tile = _tile(image, model, layout, options, grid)
-    measured = yield from _scaled(
+    tile = _tile(image, model, layout, options, grid, indices[0], region)
+    measured = yield from scaled(
         measure_costs(model, device, tile, depth=options.depth), SCORED, 1.0
     )
     costs = by_name(model, [_for_pixels_of_image(cost, grid) for cost in measured])
@@ -174,7 +167,7 @@ def measure(
         dims=model.spec.dims,
         device=device.label,
         compared=name,
-        part=in_words(layout, part.indices, part.region),
+        part=in_words(layout, indices, region),
         tile=tuple(tile.shape[1:]),
         rows=tuple(_row(head, counts[head], costs[head]) for head in counts),
     )
@@ -186,10 +179,10 @@ def _masks(
     layout: Layout,
     options: SegmentOptions,
     index: Index,
+    region: Region,
     threshold: float,
-) -> Generator[float, None, dict[str, NDArray[np.uint8]]]:
+) -> Steps[dict[str, NDArray[np.uint8]]]:
     """The mask of each head in the region, and that of the ensemble if there are several heads."""
-    region = options.region or layout.whole
     seen, events = segment_region_tiles(
         image, model, index=index, region=region, axes=layout.axes, options=options
     )
@@ -222,10 +215,16 @@ def _row(head: str, counts: PixelCounts, cost: Cost) -> DepthRow:
 
 
 def _tile(
-    image: ArrayLike, model: Model, layout: Layout, options: SegmentOptions, grid: Grid
+    image: ArrayLike,
+    model: Model,
+    layout: Layout,
+    options: SegmentOptions,
+    grid: Grid,
+    index: Index,
+    region: Region,
 ) -> NDArray[np.float32]:
-    """A tile of the image as the network sees it, from the middle of the part."""
-    part, spec = _part_of(layout, options), model.spec
+    """A tile of the image as the network sees it, from the middle of the region."""
+    spec = model.spec
     reader = Reader(
         image,
         layout,
@@ -235,14 +234,14 @@ def _tile(
         channels=options.channels,
         overview=options.overview,
     )
-    around = grid.of_network(part.region)
-    inner = window([p.stop - p.start for p in around], most=prod(PIECE[spec.dims]))
-    region = tuple(
-        slice(outer.start + p.start, outer.start + p.stop)
-        for outer, p in zip(around, inner, strict=True)
+    around = grid.of_network(region)
+    inner = window([part.stop - part.start for part in around], most=prod(PIECE[spec.dims]))
+    place = tuple(
+        slice(outer.start + part.start, outer.start + part.stop)
+        for outer, part in zip(around, inner, strict=True)
     )
     try:
-        return reader.read(part.indices[0], region)
+        return reader.read(index, place)
     except UnreadableError as error:
         raise UserError(str(error)) from error
 
@@ -251,24 +250,6 @@ def _for_pixels_of_image(cost: Cost, grid: Grid) -> Cost:
     """The network may have more pixels than the image, or fewer."""
     time = cost.milliseconds_per_megapixel * prod(grid.factors)
     return replace(cost, milliseconds_per_megapixel=time)
-
-
-def _part_of(layout: Layout, options: SegmentOptions) -> Part:
-    indices = list(layout.indices()) if options.indices is None else list(options.indices)
-    return Part(indices, options.region or layout.whole)
-
-
-def _scaled(
-    steps: Generator[float, None, T], start: float, stop: float
-) -> Generator[float, None, T]:
-    """Steps from 0 to 1 as a part of the whole."""
-    while True:
-        try:
-            fraction = next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        yield start + (stop - start) * fraction
 
 
 def _check_labels(

@@ -46,9 +46,17 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[(2 * n + 1) * len(items) // (2 * count)] for n in range(count)]
 
 
-def spread_pieces(indices: Sequence[Index], region: Region, most: int = MOST) -> list[Index]:
-    """Of these planes or volumes as many, evenly spread, as may be looked at; at least one."""
-    return spread(indices, max(1, most // prod(part.stop - part.start for part in region)))
+def spread_pieces(
+    indices: Sequence[Index], region: Region, *, here: Index | None = None, most: int = MOST
+) -> list[Index]:
+    """Of these planes or volumes as many, evenly spread, as may be looked at; at least one.
+
+    If it is just one, it is `here`, where that is among them.
+    """
+    count = max(1, most // prod(part.stop - part.start for part in region))
+    if count == 1 and here is not None and here in indices:
+        return [here]
+    return spread(indices, count)
 
 
 def in_words(layout: Layout, indices: Sequence[Index], region: Region) -> str:

@@ -66,6 +66,11 @@ class Depths:
     rows: tuple[DepthRow, ...]
 
     @property
+    def deepest(self) -> str:
+        """The name of the deepest head."""
+        return [row.head for row in self.rows if row.head.startswith("L")][-1]
+
+    @property
     def agreement(self) -> bool:
         """Whether the IoU is that with the deepest head: how alike, and not how right."""
         return not self.compared
@@ -129,7 +134,7 @@ def sentence(rows: Sequence[DepthRow], tolerance: float, *, agreement: bool = Fa
         return "There is nothing to find in this part of the image, so heads can't be compared."
     scored = [row for row in rows if not math.isnan(row.iou)]
     if len(scored) == 1:
-        return f"{chosen.head} is the only head."
+        return f"{_subject(chosen)} is the only head."
     best = max(scored, key=lambda row: (row.iou, [-price for price in _price(row)]))
     if best.head != chosen.head:
         return f"{_compared(chosen, best, agreement)}{_faster(chosen, best)}."
@@ -140,16 +145,16 @@ def sentence(rows: Sequence[DepthRow], tolerance: float, *, agreement: bool = Fa
     told = f"finds the same as {_the(dearest)}" if agreement else "is the best"
     faster = _faster(chosen, dearest, than=not agreement)
     end = f"; no cheaper head is within {tolerance:g} IoU points" if cheaper else ""
-    return f"{chosen.head} {told}{faster}{end}."
+    return f"{_subject(chosen)} {told}{faster}{end}."
 
 
 def _compared(chosen: DepthRow, best: DepthRow, agreement: bool) -> str:
-    lost = 100 * (best.iou - chosen.iou)
+    lost, who = 100 * (best.iou - chosen.iou), _subject(chosen)
     if agreement:
-        return f"{chosen.head} agrees with {_the(best)} but for {_points(lost)}"
+        return f"{who} agrees with {_the(best)} but for {_points(lost)}"
     if lost < _ROUNDING:
-        return f"{chosen.head} is as good as {_the(best)}"
-    return f"{chosen.head} is within {_points(lost)} of {_the(best)}"
+        return f"{who} is as good as {_the(best)}"
+    return f"{who} is within {_points(lost)} of {_the(best)}"
 
 
 def _faster(chosen: DepthRow, other: DepthRow, *, than: bool = False) -> str:
@@ -169,6 +174,11 @@ def _points(lost: float) -> str:
 
 def _the(row: DepthRow) -> str:
     return row.head if row.head.startswith("L") else f"the {row.head}"
+
+
+def _subject(row: DepthRow) -> str:
+    name = _the(row)
+    return name[0].upper() + name[1:]
 
 
 def _price(row: DepthRow) -> tuple[float, float]:

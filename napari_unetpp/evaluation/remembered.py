@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,32 +53,21 @@ def recall(path: Path, device: str) -> Remembered | None:
     return _read(path).get(_key(device))
 
 
-def remember(path: Path, depths: Depths, devices: Sequence[str]) -> None:
-    """Keep figures for a model; what was chosen before stays chosen.
-
-    Parameters
-    ----------
-    path : Path
-        The model's file.
-    depths : Depths
-        The figures.
-    devices : sequence of str
-        All names under which this device may be asked for.
+def remember(path: Path, depths: Depths, device: str) -> None:
+    """Keep figures for a model and a device, as for `recall`; the choice made before stays.
 
     Raises
     ------
     UserError
         If the file can't be written.
     """
-    known = _read(path)
+    known, key = _read(path), _key(device)
+    chosen = known[key].chosen if key in known else ""
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    for key in map(_key, devices):
-        before = known.get(key)
-        known[key] = Remembered(depths=depths, when=when, chosen=before.chosen if before else "")
-    _write(path, known)
+    _write(path, {**known, key: Remembered(depths=depths, when=when, chosen=chosen)})
 
 
-def choose(path: Path, head: str, devices: Sequence[str]) -> None:
+def choose(path: Path, head: str, device: str) -> None:
     """Keep that the user took a head, where there are figures for the device.
 
     Raises
@@ -87,11 +75,9 @@ def choose(path: Path, head: str, devices: Sequence[str]) -> None:
     UserError
         If the file can't be written.
     """
-    known = _read(path)
-    for key in map(_key, devices):
-        if key in known:
-            known[key] = replace(known[key], chosen=head)
-    _write(path, known)
+    known, key = _read(path), _key(device)
+    if key in known:
+        _write(path, {**known, key: replace(known[key], chosen=head)})
 
 
 def _key(device: str) -> str:
