@@ -320,6 +320,14 @@ def test_it_can_be_ended_after_any_step(tiny_model: Any) -> None:
     assert 0 < fractions[0] < fractions[-1] < 1
 
 
+def test_a_depth_that_the_model_has_not_is_refused(tiny_model: Any) -> None:
+    image, _ = image_and_masks(tiny_model)
+
+    for depth in (0, 4):
+        with pytest.raises(UserError, match=f"The depth is {depth}, but tiny has"):
+            how_deep(image, tiny_model, options=SegmentOptions(device="cpu", depth=depth))
+
+
 def test_labels_of_another_shape_are_refused(tiny_model: Any) -> None:
     image, _ = image_and_masks(tiny_model)
 

@@ -55,7 +55,8 @@ def evaluate(
         float | None,
         typer.Option(
             metavar="POINTS",
-            help="IoU points that the recommended head may lose against the best; 0.5 by default.",
+            help="IoU points that the recommended head may lose against the best, by default 0.5; "
+            "implies --recommend.",
         ),
     ] = None,
     json_file: Annotated[

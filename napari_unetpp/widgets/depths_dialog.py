@@ -176,7 +176,8 @@ class DepthsDialog(QDialog):
         font.setBold(True)
         self.verdict.setFont(font)
         self.verdict.setMinimumHeight(2 * self.verdict.fontMetrics().lineSpacing())
-        self.use_button.setDefault(True)
+        for button in (self.button, self.use_button, self.close_button):
+            button.setAutoDefault(False)  # Enter in the tolerance takes no head
 
         masks = QHBoxLayout()
         masks.addWidget(QLabel("Compare with"))

@@ -224,9 +224,9 @@ class DepthsPart(QObject):
         """Remember something; where that can't be, it is told, and goes on without."""
         try:
             action()
+            self._panel.show_depths()
         except UserError as error:
             show_error(str(error))
-        self._panel.show_depths()
 
 
 def _fits(request: Request, layer: Layer) -> bool:
