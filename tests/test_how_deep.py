@@ -126,8 +126,16 @@ def test_a_tolerance_that_is_none_is_refused(tolerance: float) -> None:
             "L2 is the best and 3.0 times as fast as L4; no cheaper head is within 0.5 IoU points.",
         ),
         ([row("L1", 0.9, 1), row("L2", 0.8, 3)], False, "L1 is the best and 3.0 times as fast"),
-        ([row("L1", 0.9, 1), row("L2", 0.9, 3)], True, "L1 finds the same as L2 and 3.0 times"),
-        ([row("L1", 0.996, 1), row("L2", 1.0, 3)], True, "L1 agrees with L2 but for 0.4 points"),
+        (
+            [row("L1", 0.9, 1), row("L2", 0.9, 3)],
+            True,
+            "L1 finds the same as L2 and is 3.0 times as fast.",
+        ),
+        (
+            [row("L1", 0.996, 1), row("L2", 1.0, 3)],
+            True,
+            "L1 agrees with L2 but for 0.4 points and is 3.0 times as fast.",
+        ),
         ([row("L1", 0.9, 1), row("L2", 1.0, 3)], True, "No cheaper head agrees with L2"),
         ([row("L4", 0.9, 1)], False, "L4 is the only head."),
         ([row("L1", math.nan, 1), row("L2", math.nan, 3)], False, "nothing to find"),

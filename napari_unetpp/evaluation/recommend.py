@@ -137,15 +137,16 @@ def sentence(rows: Sequence[DepthRow], tolerance: float, *, agreement: bool = Fa
         return f"{_subject(chosen)} is the only head."
     best = max(scored, key=lambda row: (row.iou, [-price for price in _price(row)]))
     if best.head != chosen.head:
-        return f"{_compared(chosen, best, agreement)}{_faster(chosen, best)}."
+        return f"{_compared(chosen, best, agreement)}{_faster(chosen, best, agreement)}."
     dearest = max(scored, key=lambda row: _price(row)[0])
     cheaper = any(_price(row) < _price(chosen) for row in scored)
     if agreement and cheaper:
         return f"No cheaper head agrees with {chosen.head} within {tolerance:g} IoU points."
     told = f"finds the same as {_the(dearest)}" if agreement else "is the best"
-    faster = _faster(chosen, dearest, than=not agreement)
+    faster = _faster(chosen, dearest, agreement)
+    than = f" as {_the(dearest)}" if faster and not agreement else ""
     end = f"; no cheaper head is within {tolerance:g} IoU points" if cheaper else ""
-    return f"{_subject(chosen)} {told}{faster}{end}."
+    return f"{_subject(chosen)} {told}{faster}{than}{end}."
 
 
 def _compared(chosen: DepthRow, best: DepthRow, agreement: bool) -> str:
@@ -157,12 +158,12 @@ def _compared(chosen: DepthRow, best: DepthRow, agreement: bool) -> str:
     return f"{who} is within {_points(lost)} of {_the(best)}"
 
 
-def _faster(chosen: DepthRow, other: DepthRow, *, than: bool = False) -> str:
+def _faster(chosen: DepthRow, other: DepthRow, agreement: bool) -> str:
     times = [row.cost.milliseconds_per_megapixel for row in (other, chosen)]
     ratio = times[0] / times[1] if times[1] else math.nan
     if math.isnan(ratio) or ratio < 1.05:
         return ""
-    return f" and {ratio:.1f} times as fast{f' as {_the(other)}' if than else ''}"
+    return f" and {'is ' if agreement else ''}{ratio:.1f} times as fast"
 
 
 def _points(lost: float) -> str:
