@@ -447,6 +447,42 @@ def test_evaluation_needs_a_depth_that_the_model_has(data: list[Path], tiny_stor
     assert "heads L1 to L3" in result.stderr
 
 
+def test_evaluation_recommends_the_cheapest_good_head(
+    data: list[Path], tmp_path: Path, tiny_store: Store
+) -> None:
+    file = tmp_path / "scores.json"
+    options = ("--model", "tiny", "--device", "cpu", "--tolerance", 100, "--json", file)
+
+    result = run("evaluate", *data, *options)  # a tolerance is enough to ask for it
+
+    assert result.exit_code == 0
+    assert "Recommended: L1." in result.stdout  # the cheapest, as all is tolerated
+    told = json.loads(file.read_text())["recommended"]
+    assert (told["head"], told["tolerance"]) == ("L1", 100)
+    assert told["why"] in " ".join(result.stdout.split())
+
+
+def test_nothing_is_recommended_unasked(data: list[Path], tiny_store: Store) -> None:
+    assert "Recommended" not in run("evaluate", *data, "--model", "tiny").stdout
+
+
+def test_a_recommendation_needs_a_tolerance_and_objects(
+    data: list[Path], tmp_path: Path, tiny_store: Store
+) -> None:
+    images, labels = data
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path in labels.iterdir():
+        tifffile.imwrite(empty / path.name, np.zeros_like(tifffile.imread(path)))
+
+    refused = run("evaluate", *data, "--model", "tiny", "--tolerance", 101)
+    nothing = run("evaluate", images, empty, "--model", "tiny", "--recommend")
+
+    assert (refused.exit_code, nothing.exit_code) == (2, 2)
+    assert "from 0 to 100" in refused.stderr
+    assert "No label marks an object" in nothing.stderr
+
+
 # --- models
 
 

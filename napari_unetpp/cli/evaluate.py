@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -48,6 +48,17 @@ def evaluate(
             help="Table with the columns id (file name without ending) and group (or modality).",
         ),
     ] = None,
+    recommend: Annotated[
+        bool, typer.Option("--recommend", help="Say which head is good enough, and cheapest.")
+    ] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="IoU points that the recommended head may lose against the best, by default 0.5; "
+            "implies --recommend.",
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there too.")
     ] = None,
@@ -56,10 +67,15 @@ def evaluate(
     """Compare the masks of each head with labels: IoU, Dice, F1 of instances, time, parameters.
 
     All pixels and all instances of all images are one figure each, and so for each group. F1 is
-    over instances that match with an IoU of 0.5. The time is that of the network alone.
+    over instances that match with an IoU of 0.5. The time is that of the network alone; the memory
+    is counted, for the tile that was timed.
     """
+    from napari_unetpp.evaluation.recommend import TOLERANCE, check_tolerance
     from napari_unetpp.files import check_free, find_pairs
 
+    wanted = TOLERANCE if recommend and tolerance is None else tolerance
+    if wanted is not None:
+        check_tolerance(wanted)
     pairs = find_pairs(images, labels)
     group_of = read_groups(groups) if groups else None
     if json_file is not None:
@@ -80,9 +96,12 @@ def evaluate(
             groups=group_of,
             progress=lambda done, count: bar.update(task, completed=done, note=f"of {count}"),
         )
-    _show(evaluation)
+    figures = evaluation.as_dict()
+    if wanted is not None:
+        figures["recommended"] = _recommended(evaluation, wanted)
+    _show(evaluation, loaded.spec.dims, figures.get("recommended"))
     if json_file is not None:
-        write_atomically(json_file, json.dumps(evaluation.as_dict(), indent=2).encode())
+        write_atomically(json_file, json.dumps(figures, indent=2).encode())
         say(f"The figures are in {json_file}.")
 
 
@@ -110,19 +129,44 @@ def read_groups(path: Path) -> dict[str, str]:
     return {row["id"]: row[column] for row in rows}
 
 
-def _show(evaluation: Evaluation) -> None:
+def _recommended(evaluation: Evaluation, tolerance: float) -> dict[str, Any]:
+    from napari_unetpp.evaluation.recommend import DepthRow, recommend, sentence
+
+    if not any(head.scores.objects for head in evaluation.heads):
+        raise UserError(
+            "No label marks an object, so no head can be recommended: give images with objects."
+        )
+    rows = [DepthRow(h.head, h.scores.iou, h.scores.dice, h.cost) for h in evaluation.heads]
+    chosen = recommend(rows, tolerance)
+    assert chosen is not None
+    return {"head": chosen.head, "tolerance": tolerance, "why": sentence(rows, tolerance)}
+
+
+def _show(evaluation: Evaluation, dims: int, recommended: dict[str, Any] | None) -> None:
     first = evaluation.heads[0]
     title = f"{evaluation.model} on {evaluation.device}, {_images(first.scores)}"
-    table = _table(title, "ms/megapixel", "parameters")
+    unit = "megapixel" if dims == 2 else "megavoxel"
+    table = _table(title, f"ms/{unit}", "MB/tile", "parameters")
     for head in evaluation.heads:
-        cost = (f"{head.cost.milliseconds_per_megapixel:.0f}", f"{head.cost.parameters:,}")
-        table.add_row(*cells(head.head, *_figures(head.scores), *cost))
+        cost = head.cost
+        table.add_row(
+            *cells(
+                head.head,
+                *_figures(head.scores),
+                f"{cost.milliseconds_per_megapixel:.0f}",
+                f"{cost.memory / 1e6:.0f}",
+                f"{cost.parameters:,}",
+            ),
+            style="bold" if recommended and recommended["head"] == head.head else None,
+        )
     results.print(table)
     for group in first.groups if len(first.groups) > 1 else ():
         table = _table(f"{group}, {_images(first.groups[group])}")
         for head in evaluation.heads:
             table.add_row(*cells(head.head, *_figures(head.groups[group])))
         results.print(table)
+    if recommended:
+        results.print(f"Recommended: {recommended['head']}. {recommended['why']}", highlight=False)
 
 
 def _table(title: str, *columns: str) -> Table:

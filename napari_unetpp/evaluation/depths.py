@@ -1,32 +1,36 @@
-"""What each depth costs: parameters, and time on a device."""
+"""What each depth costs: parameters, memory, and time on a device."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from math import prod
+from statistics import median
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from napari_unetpp.errors import UserError
 from napari_unetpp.evaluation.scores import Cost
+from napari_unetpp.evaluation.steps import Steps, result_of
 from napari_unetpp.inference.devices import Device, memory_format, prepared, tune_allocator
+from napari_unetpp.inference.memory import bytes_of_tile
 from napari_unetpp.models.file import Model
 from napari_unetpp.network import UNetPlusPlus
 
 PIECE = {2: (512, 512), 3: (64, 64, 64)}
 """A plane, and a volume of as many voxels."""
-REPEATS = 3
+MOST_RUNS = 5
+SECONDS = 4.0
+"""After so many no further run begins: on a slow computer there is just one, and that counts."""
+ENSEMBLE = "ensemble"
 
 
 def costs_of(
     model: Model, device: Device, *, depth: int | None = None, piece: tuple[int, ...] | None = None
 ) -> list[Cost]:
-    """The cost of each head up to `depth`, the shallowest first.
-
-    The time is what passes until the network alone gives that head, on one plane or volume of
-    noise: the shortest of three runs after one that isn't counted. As heads come as early as their
-    pruned networks would give them (but for the last layers of the heads before), it is the time
-    of running just that deep. Reading, normalising, tiling and blending come on top, and so does
-    what neighbouring tiles share.
+    """The cost of each head up to `depth`, the shallowest first, on noise; see `measure_costs`.
 
     Parameters
     ----------
@@ -39,11 +43,80 @@ def costs_of(
     piece : tuple of int, optional
         Sides of the plane or volume; see `PIECE`. Small ones cost more per pixel.
     """
-    depth, piece = depth or model.spec.depth, piece or PIECE[model.spec.dims]
-    parameters = [parameter_count(model.network.pruned(k)) for k in range(1, depth + 1)]
-    seconds = _seconds(prepared(model.network, device), device, depth, piece)
-    megapixels = prod(piece) / 1e6
-    return [Cost(n, 1e3 * s / megapixels) for n, s in zip(parameters, seconds, strict=True)]
+    shape = (model.spec.in_channels, *(piece or PIECE[model.spec.dims]))
+    noise = np.random.default_rng(0).random(shape, np.float32)
+    return result_of(measure_costs(model, device, noise, depth=depth))
+
+
+def measure_costs(
+    model: Model, device: Device, tile: NDArray[np.float32], *, depth: int | None = None
+) -> Steps[list[Cost]]:
+    """Measure the cost of each head up to `depth` on one tile ``(c, *spatial)``, step by step.
+
+    The time is what passes until the network alone gives that head: the median of up to
+    `MOST_RUNS` runs after one that isn't counted; no run begins after `SECONDS`. As heads
+    come as early as their pruned networks would give them (but for the last layers of the heads
+    before), it is the time of running just that deep. Reading, normalising, tiling and blending
+    come on top, and so does what neighbouring tiles share.
+
+    The memory is counted, not measured, see `inference.memory`: what a tile of this size takes.
+
+    Yields
+    ------
+    float
+        How far it is, 0 to 1. Not asking on is how to cancel.
+
+    Returns
+    -------
+    list of Cost
+        Of the heads that the model has, the shallowest first.
+    """
+    heads = heads_of(model, depth)
+    network = prepared(model.network, device)
+    seconds = yield from _timed(network, device, heads, tile)
+    sides = tile.shape[1:]
+    side = round(prod(sides) ** (1 / len(sides)))
+    return [
+        Cost(
+            parameters=parameter_count(model.network.pruned(k)),
+            milliseconds_per_megapixel=1e3 * duration / (prod(sides) / 1e6),
+            memory=round(bytes_of_tile(model.spec, k, device, side)),
+        )
+        for k, duration in zip(heads, seconds, strict=True)
+    ]
+
+
+def heads_of(model: Model, depth: int | None = None) -> list[int]:
+    """The numbers of the heads that a model has, up to a depth.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    heads = [k for k in model.network.supervised if depth is None or k <= depth]
+    if not heads:
+        there = ", ".join(f"L{k}" for k in model.network.supervised)
+        raise UserError(
+            f"The depth is {depth}, but {model.spec.name} has {there}: choose one of these."
+        )
+    return heads
+
+
+def by_name(model: Model, costs: list[Cost]) -> dict[str, Cost]:
+    """The costs of heads by their names, and that of the ensemble of them all.
+
+    The ensemble costs as much as the deepest, with the last layers of the other heads added.
+    """
+    heads = heads_of(model)[: len(costs)]
+    layers = (model.network.classifiers[f"L{k}"] for k in heads[:-1])
+    deepest = costs[-1]
+    ensemble = Cost(
+        parameters=deepest.parameters + sum(p.numel() for x in layers for p in x.parameters()),
+        milliseconds_per_megapixel=deepest.milliseconds_per_megapixel,
+        memory=deepest.memory,
+    )
+    return {**{f"L{k}": cost for k, cost in zip(heads, costs, strict=True)}, ENSEMBLE: ensemble}
 
 
 def parameter_count(network: UNetPlusPlus) -> int:
@@ -51,19 +124,38 @@ def parameter_count(network: UNetPlusPlus) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _seconds(
-    network: UNetPlusPlus, device: Device, depth: int, piece: tuple[int, ...]
-) -> list[float]:
-    """Time from the input to each head."""
+def _timed(
+    network: UNetPlusPlus, device: Device, heads: list[int], tile: NDArray[np.float32]
+) -> Steps[list[float]]:
+    """Seconds from the input to each head; yields how far it is."""
     tune_allocator()
-    batch = torch.rand(1, network.in_channels, *piece).to(device.kind, device.dtype)
+    batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(device.kind, device.dtype)
     batch = batch.to(memory_format=memory_format(network.dims))
-    runs = []
-    for _ in range(REPEATS + 1):
-        started, times = time.perf_counter(), []
-        with torch.inference_mode():
-            for logits in network.heads(batch, depth):
-                logits.cpu()  # waits for a GPU
-                times.append(time.perf_counter() - started)
+    runs: list[Mapping[int, float]] = []
+    started = time.perf_counter()
+    for number in range(MOST_RUNS + 1):
+        if number > 0 and time.perf_counter() - started > SECONDS:
+            break
+        times: dict[int, float] = {}
+        for k, passed in zip(heads, _one_run(network, batch, heads[-1]), strict=True):
+            times[k] = passed
+            yield (number + len(times) / len(heads)) / (MOST_RUNS + 1)
         runs.append(times)
-    return [min(times) for times in zip(*runs[1:], strict=True)]  # the first one warms up
+    counted = runs[1:] or runs  # the first one warms up, which is little where it takes long
+    return [median(times[k] for times in counted) for k in heads]
+
+
+def _one_run(network: UNetPlusPlus, batch: torch.Tensor, depth: int) -> Iterator[float]:
+    """Seconds until each head; what passes while the caller has control isn't counted."""
+    with torch.inference_mode():
+        heads = network.heads(batch, depth)
+    passed = 0.0
+    while True:
+        started = time.perf_counter()
+        with torch.inference_mode():  # it must not stay on while the caller has control
+            logits = next(heads, None)
+            if logits is None:
+                return
+            logits.cpu()  # waits for a GPU
+        passed += time.perf_counter() - started
+        yield passed

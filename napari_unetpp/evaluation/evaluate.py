@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.evaluation.depths import costs_of
+from napari_unetpp.evaluation.depths import ENSEMBLE, by_name, costs_of
 from napari_unetpp.evaluation.metrics import InstanceCounts, PixelCounts
-from napari_unetpp.evaluation.scores import Cost, Counts, Evaluation, HeadResult
+from napari_unetpp.evaluation.scores import Counts, Evaluation, HeadResult
 from napari_unetpp.files import read_image
 from napari_unetpp.inference.devices import choose_device
 from napari_unetpp.inference.heads import Heads, mask_of
@@ -25,7 +25,6 @@ from napari_unetpp.inference.options import SegmentOptions, pixel_size_along
 from napari_unetpp.inference.predict import segment
 from napari_unetpp.models.file import Model
 
-ENSEMBLE = "ensemble"
 UNLISTED = "not listed"
 
 
@@ -77,7 +76,7 @@ def evaluate(
         progress(number, len(pairs))
 
     device = choose_device(options.device)
-    costs = _costs(model, options)
+    costs = by_name(model, costs_of(model, device, depth=options.depth))
     names = sorted({group for _, group in totals})
     results = tuple(
         HeadResult(
@@ -141,16 +140,6 @@ def _named(heads: Heads) -> dict[str, NDArray[Any]]:
     """The probabilities ``(class, *spatial)`` of each head and of the ensemble."""
     named = {f"L{k}": values for k, values in enumerate(heads.values, start=1)}
     return {**named, ENSEMBLE: heads.ensemble()}
-
-
-def _costs(model: Model, options: SegmentOptions) -> dict[str, Cost]:
-    costs = costs_of(model, choose_device(options.device), depth=options.depth)
-    deepest = costs[-1]
-    head_layer = sum(p.numel() for p in model.network.classifiers["L1"].parameters())
-    ensemble = Cost(
-        deepest.parameters + (len(costs) - 1) * head_layer, deepest.milliseconds_per_megapixel
-    )
-    return {**{f"L{k}": cost for k, cost in enumerate(costs, start=1)}, ENSEMBLE: ensemble}
 
 
 def _total(counts: Iterable[Counts]) -> Counts:

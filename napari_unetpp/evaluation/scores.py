@@ -19,11 +19,14 @@ class Cost:
     parameters : int
         Of the network pruned to that head, as it was trained: batch norms count.
     milliseconds_per_megapixel : float
-        Time of the network for 10⁶ pixels of image.
+        Time of the network for 10⁶ pixels (voxels) of image.
+    memory : int
+        Bytes that the network takes for one tile of the size that was timed: counted, not measured.
     """
 
     parameters: int
     milliseconds_per_megapixel: float
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,15 @@ class Scores:
         Over pixels, 0 to 1.
     f1 : float
         Over instances, matched where their IoU is 0.5 or more; 0 to 1.
+    objects : int
+        Instances in the labels. Where there are none, the figures above say little.
     """
 
     images: int
     iou: float
     dice: float
     f1: float
+    objects: int
 
 
 @dataclass(frozen=True)
@@ -115,4 +121,10 @@ class Counts:
     @property
     def scores(self) -> Scores:
         """As scores."""
-        return Scores(self.images, self.pixels.iou, self.pixels.dice, self.instances.f1)
+        return Scores(
+            self.images,
+            self.pixels.iou,
+            self.pixels.dice,
+            self.instances.f1,
+            self.instances.true,
+        )

@@ -128,16 +128,32 @@ def segment_region(
     UserError
         If the image, the axes or an option doesn't fit the model, or the part can't be read.
     """
+    window, events = segment_region_tiles(
+        image, model, index=index, region=region, axes=axes, options=options
+    )
+    for event in events:
+        if event.head == 0:
+            raise UserError(event.notice)
+    return window.values
+
+
+def segment_region_tiles(
+    image: ArrayLike,
+    model: Model,
+    *,
+    index: Index,
+    region: Region,
+    axes: str | None = None,
+    options: SegmentOptions | None = None,
+) -> tuple[Window, Iterator[TileEvent]]:
+    """As `segment_region`, step by step; see `segment_tiles`."""
     options = replace(options or SegmentOptions(), indices=[index], region=region)
     layout = Layout.of(image, axes, dims=model.spec.dims)
     depth = _checked_depth(options, model.spec)
     _check(image, layout, options, model.spec)
     shape = (depth, len(model.spec.classes), *(part.stop - part.start for part in region))
     window = Window(np.zeros(shape, np.float32 if options.floats else np.uint8), region)
-    for event in Run(image, model, layout, options, depth, window).events():
-        if event.head == 0:
-            raise UserError(event.notice)
-    return window.values
+    return window, Run(image, model, layout, options, depth, window).events()
 
 
 def _checked_depth(options: SegmentOptions, spec: ModelSpec) -> int:

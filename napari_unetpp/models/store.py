@@ -182,6 +182,10 @@ class Store:
         """Where the corrections for a family of models are kept (see `ModelSpec.lineage`)."""
         return self.folder / "corrections" / lineage[:16]
 
+    def depths_file(self, digest: str) -> Path:
+        """Where it is kept how fast and how right each head of a model is on this computer."""
+        return self.folder / "depths" / f"{digest[:16]}.json"
+
     def export(self, name: str, target: Path, *, force: bool = False) -> None:
         """Copy a model to a file to give away.
 

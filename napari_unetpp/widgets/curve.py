@@ -5,12 +5,12 @@ from __future__ import annotations
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_unetpp.training.messages import HELD_OUT, FinetuneEvent
+from napari_unetpp.widgets.plots import GREY, make_quiet
 from napari_unetpp.widgets.result_layer import COLOURS, OTHER_COLOURS
 
 HEIGHT = 190
 DRAW_EVERY = 0.5
 """Seconds between drawings of the loss: steps may be many, and quick."""
-_GREY = "#9aa0a6"
 
 
 class Curve(QWidget):
@@ -40,15 +40,7 @@ class Curve(QWidget):
         for plot, name in ((self._iou, "IoU"), (self._loss, "loss")):
             plot.setLabel("left", name)
             plot.getAxis("left").setWidth(44)
-            plot.setMenuEnabled(False)
-            menu = plot.ctrlMenu  # has no parent, so nobody would delete it
-            menu.setParent(self, menu.windowFlags())
-            plot.hideButtons()
-            plot.setMouseEnabled(x=False, y=False)
-            for side in ("left", "bottom"):
-                plot.getAxis(side).enableAutoSIPrefix(False)
-                plot.getAxis(side).setPen(_GREY)
-                plot.getAxis(side).setTextPen(_GREY)
+            make_quiet(plot, self)
         self._loss.setLabel("bottom", "seconds")
         self._iou.getAxis("bottom").setStyle(showValues=False)
         self.clear()
@@ -65,7 +57,7 @@ class Curve(QWidget):
         self._points: dict[str, tuple[list[float], list[float]]] = {}
         self._lines: dict[str, object] = {}
         self._losses: tuple[list[float], list[float]] = ([], [])
-        self._loss_line = self._loss.plot(pen=_GREY)
+        self._loss_line = self._loss.plot(pen=GREY)
         self._drawn = -DRAW_EVERY
 
     def add(self, event: FinetuneEvent) -> None:

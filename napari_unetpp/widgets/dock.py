@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QGroupBox, QMainWindow, QScrollArea, QV
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import Store
+from napari_unetpp.widgets.depths_part import DepthsPart
 from napari_unetpp.widgets.finetune_part import FinetunePart
 from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.geometry import go_to_next
@@ -44,6 +45,9 @@ class SegmentDock(QScrollArea):
         self.heads_panel = HeadsPanel(self.preferences.threshold)
         self.session = Session(napari_viewer, self)
         self.finetune_part = FinetunePart(napari_viewer, self.segment_panel, self)
+        self.depths_part = DepthsPart(
+            napari_viewer, self.segment_panel, self.finetune_part, self._is_busy, self
+        )
         self._shortcuts = Shortcuts(napari_viewer, self._actions())
         self._open = True
         self._lay_out()
@@ -72,6 +76,7 @@ class SegmentDock(QScrollArea):
         except UserError as error:
             show_error(str(error))
             return
+        self.depths_part.cancel()  # its times would be wrong
         self.session.start(request.image, job, self.heads_panel.slider.value())
 
     def _canvas(self) -> tuple[int, int] | None:
@@ -79,6 +84,10 @@ class SegmentDock(QScrollArea):
         window = self.window()
         shown = window.centralWidget() if isinstance(window, QMainWindow) else None
         return None if shown is None else (shown.height(), shown.width())
+
+    def ask_how_deep(self) -> None:
+        """Measure the heads on the chosen image."""
+        self.depths_part.ask(self.heads_panel.slider.value)
 
     def cancel(self) -> None:
         """End the run; what is computed stays."""
@@ -93,6 +102,7 @@ class SegmentDock(QScrollArea):
 
     def finetune_and_go_on(self) -> None:
         """Fine-tune, then segment the next plane or image."""
+        self.depths_part.cancel()
         self.finetune_part.start(go_on=True)
 
     def showEvent(self, event: QShowEvent | None) -> None:
@@ -120,6 +130,7 @@ class SegmentDock(QScrollArea):
             self._open = False
             self._shortcuts.release()
             self.session.close()
+            self.depths_part.close()
             self.finetune_part.close()
             self.segment_panel.disconnect_layers()
 
@@ -127,6 +138,19 @@ class SegmentDock(QScrollArea):
         box = self.segment_panel.model_box
         if box.name:
             warm_up(box.store.path(box.name))
+
+    def _is_busy(self) -> bool:
+        return self.running or self.finetune_part.running
+
+    def _on_depth_used(self, head: str) -> None:
+        """The ensemble is no depth: it is shown as soon as there is one."""
+        if head not in self.heads_panel.boxes or head in self.segment_panel.depth_row.choices:
+            return
+        if self.heads_panel.boxes[head].isEnabled() and self.results is not None:
+            self.results.show(head)
+            self._show_heads()
+        else:
+            show_info(f"Segment the image, then tick {head} under Heads.")
 
     def _on_run(self, run: Run) -> None:
         panel = self.segment_panel
@@ -244,6 +268,8 @@ class SegmentDock(QScrollArea):
     def _connect(self) -> None:
         self.segment_panel.segment_clicked.connect(self.segment)
         self.segment_panel.cancel_clicked.connect(self.cancel)
+        self.segment_panel.how_deep_clicked.connect(self.ask_how_deep)
+        self.depths_part.used.connect(self._on_depth_used)
         self.segment_panel.image_changed.connect(self._on_image)
         self.segment_panel.model_box.model_changed.connect(self._show_heads)
         self.session.results_changed.connect(self._show_heads)

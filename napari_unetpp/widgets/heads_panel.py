@@ -65,7 +65,7 @@ class HeadsPanel(QWidget):
             box.deleteLater()
         for number, key in enumerate(heads):
             box = self._box(key)
-            box.setIcon(_swatch(COLOURS.get(key, OTHER_COLOURS[0])))
+            box.setIcon(swatch(COLOURS.get(key, OTHER_COLOURS[0])))
             box.setToolTip(
                 f"Show the mask of {key} (Alt+{key[1:]}); alone with Alt (Ctrl+Alt+{key[1:]})"
             )
@@ -91,7 +91,7 @@ class HeadsPanel(QWidget):
         for key in DERIVED:
             derived.addWidget(self._box(key))
             self.boxes[key].setToolTip(_TIPS[key])
-        self.boxes["ensemble"].setIcon(_swatch(COLOURS["ensemble"]))
+        self.boxes["ensemble"].setIcon(swatch(COLOURS["ensemble"]))
         derived.addStretch()
         threshold = QHBoxLayout()
         threshold.addWidget(QLabel("threshold"))
@@ -118,7 +118,8 @@ class HeadsPanel(QWidget):
             self.toggled.emit(key, on)
 
 
-def _swatch(colour: str) -> QIcon:
+def swatch(colour: str) -> QIcon:
+    """A little square of a colour."""
     pixmap = QPixmap(12, 12)
     pixmap.fill(QColor(colour))
     return QIcon(pixmap)

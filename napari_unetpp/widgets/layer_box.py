@@ -22,6 +22,8 @@ class LayerBox(QComboBox):
         Which layers to offer.
     offer : callable, optional
         Says of such a layer whether it is to be offered.
+    none : str
+        What stands first, for no layer; by default there is no such choice.
     parent : QWidget, optional
         As in Qt.
     """
@@ -34,11 +36,12 @@ class LayerBox(QComboBox):
         layers: LayerList,
         kind: type[Layer],
         offer: Callable[[Layer], bool] = lambda layer: True,
+        none: str = "",
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._layers = layers
-        self._kind, self._offer = kind, offer
+        self._kind, self._offer, self._none = kind, offer, none
         self._offered: list[Layer] = []
         self._last: Layer | None = None
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -51,12 +54,12 @@ class LayerBox(QComboBox):
     @property
     def layer(self) -> Layer | None:
         """The chosen layer."""
-        index = self.currentIndex()
+        index = self.currentIndex() - bool(self._none)
         return self._offered[index] if 0 <= index < len(self._offered) else None
 
     @layer.setter
     def layer(self, layer: Layer) -> None:
-        self.setCurrentIndex(self._offered.index(layer))
+        self._choose(layer)
 
     def choose_next(self) -> None:
         """Choose the layer after this one; after the last, the first."""
@@ -85,13 +88,16 @@ class LayerBox(QComboBox):
             layer.events.name.connect(self._follow)
         self.blockSignals(True)
         self.clear()
-        self.addItems([layer.name for layer in self._offered])
+        self.addItems([*([self._none] if self._none else []), *(x.name for x in self._offered)])
         if chosen in self._offered:
-            self.setCurrentIndex(self._offered.index(chosen))
-        elif self._offered:
-            self.setCurrentIndex(len(self._offered) - 1)  # the newest
+            self._choose(chosen)
+        elif self._offered and not self._none:
+            self._choose(self._offered[-1])  # the newest
         self.blockSignals(False)
         self._tell()
+
+    def _choose(self, layer: Layer) -> None:
+        self.setCurrentIndex(self._offered.index(layer) + bool(self._none))
 
     def _tell(self, index: int = 0) -> None:
         if self.layer is not self._last:

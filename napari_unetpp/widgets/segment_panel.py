@@ -21,11 +21,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.evaluation.remembered import recall
 from napari_unetpp.inference.layout import Layout
 from napari_unetpp.models import Store
+from napari_unetpp.models.header import read_digest
 from napari_unetpp.widgets.axes_edit import AxesEdit
 from napari_unetpp.widgets.channel_row import ChannelRow
 from napari_unetpp.widgets.choice_row import ChoiceRow
+from napari_unetpp.widgets.depth_row import DepthRow
 from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.geometry import (
     axes_of,
@@ -74,6 +77,7 @@ class SegmentPanel(QWidget):
 
     segment_clicked = Signal()
     cancel_clicked = Signal()
+    how_deep_clicked = Signal()
     image_changed = Signal()
 
     def __init__(
@@ -87,7 +91,8 @@ class SegmentPanel(QWidget):
         self.image_box = LayerBox(layers, Image, lambda layer: not is_result(layer))
         self.axes_edit = AxesEdit()
         self.model_box = ModelBox(store)
-        self.depth_row = ChoiceRow(["L1"])
+        self.depth_row = DepthRow(f"L{preferences.depth}")
+        self.how_deep_button = QPushButton("How deep?")
         self.where_row = ChoiceRow(list(_WHERE[2]), list(_WHERE[2].values()))
         self.where_row.value = "plane"
         self.full_size_box = QCheckBox("full size")
@@ -101,13 +106,14 @@ class SegmentPanel(QWidget):
         self.background_box = _combo(BACKGROUNDS, "auto")
         self._running = False
         self._watched: Image | None = None
-        self._preferred_depth = f"L{preferences.depth}"
         self._lay_out(preferences)
 
         self.image_box.layer_changed.connect(self._on_image)
         self.axes_edit.axes_changed.connect(self._on_axes)
         self.model_box.model_changed.connect(self._on_model)
         self.button.clicked.connect(self._on_click)
+        self.how_deep_button.clicked.connect(self.how_deep_clicked)
+        self.device_box.currentTextChanged.connect(self._on_model)
 
         self._on_model()
         self._on_image()
@@ -166,6 +172,16 @@ class SegmentPanel(QWidget):
         self.message.setText(sentence)
         self.message.setToolTip(tip)
 
+    def show_depths(self) -> None:
+        """Offer the heads of the model, and show what is remembered of them on the device."""
+        box, device = self.model_box, self.device_box.currentText()
+        digest = read_digest(box.store.path(box.name))
+        self.depth_row.offer(
+            [f"L{k}" for k in range(1, box.spec().depth + 1)],
+            recall(box.store.depths_file(digest), device),
+            of=(digest, device),
+        )
+
     def disconnect_layers(self) -> None:
         """Let go of the viewer's layers, before the panel is thrown away."""
         self._watch(None)
@@ -182,6 +198,9 @@ class SegmentPanel(QWidget):
         self.device_box.setToolTip("auto takes CUDA, then MPS, then the CPU")
         self.full_size_box.setToolTip("Segment the view at full size, not as it is shown")
         self.full_size_box.setVisible(False)
+        self.how_deep_button.setToolTip(
+            "Measure each head on this image and device, and take the cheapest that is good enough"
+        )
         self.button.setToolTip("Run the network; the heads appear as they are computed")
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
@@ -196,7 +215,10 @@ class SegmentPanel(QWidget):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Image", image_row)
         form.addRow("Model", self.model_box)
-        form.addRow("Depth", self.depth_row)
+        depth = QHBoxLayout()
+        depth.addWidget(self.depth_row, stretch=1)
+        depth.addWidget(self.how_deep_button)
+        form.addRow("Depth", depth)
         form.addRow(self.channel_label, self.channel_row)
         where = QHBoxLayout()
         where.addWidget(self.where_row, stretch=1)
@@ -226,20 +248,18 @@ class SegmentPanel(QWidget):
         except UserError as error:
             self.say(str(error))
             return
-        depth, words = spec.depth, _WHERE[spec.dims]
+        words = _WHERE[spec.dims]
         if self.where_row.choices != list(words):
             self.where_row.set_choices(list(words), list(words.values()))
             self.where_row.value = list(words)[1]
-        heads = [f"L{k}" for k in range(1, depth + 1)]
-        before = self.depth_row.value if len(self.depth_row.choices) > 1 else self._preferred_depth
-        self.depth_row.set_choices(heads, [f"Run the network to head {head}" for head in heads])
-        self.depth_row.value = before if before in heads else heads[-1]
+        self.show_depths()
         self._offer_channels()
         self._offer_where()
 
     def _on_image(self, _: object = None) -> None:
         image = self.image
         self.button.setEnabled(self._running or image is not None)
+        self.how_deep_button.setEnabled(image is not None)
         if image is None:
             self.axes_edit.show_axes("", ())
             self.say("Open an image to begin, or take File ▸ Open Sample.")
