@@ -14,8 +14,6 @@ from napari_unetpp.inference.axes import guess_axes
 from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region
 
 METADATA_KEY = "napari_unetpp"
-OVERVIEW = 512 * 512
-"""Pixels of a plane that are enough to tell its intensities from."""
 NEAR = 256
 """Pixels that are on screen at the most when a place is looked at."""
 
@@ -24,13 +22,6 @@ def image_data(layer: Image, level: int = 0) -> ArrayLike:
     """The pixels of an image layer; of a multiscale one those of a level, 0 at full size."""
     data: ArrayLike = layer.data[level] if layer.multiscale else layer.data
     return data
-
-
-def overview_of(layer: Image, level: int = 0) -> ArrayLike | None:
-    """A coarser level of a multiscale image with pixels enough to tell the intensities from."""
-    levels = list(layer.data)[level + 1 :] if layer.multiscale else []
-    enough = [data for data in levels if data.shape[-2] * data.shape[-1] >= OVERVIEW]
-    return enough[-1] if enough else None
 
 
 def factors_of(layer: Image, level: int) -> NDArray[np.float64]:
@@ -82,7 +73,7 @@ def index_on_screen(layer: Image, dims: Dims, layout: Layout, level: int = 0) ->
 
 def channel_on_screen(layer: Image, dims: Dims, layout: Layout) -> int | None:
     """Which channel the sliders stand at; None for a colour image, or one without channels."""
-    if layout.is_colour or "C" not in layout.axes:
+    if layout.is_colour or "C" not in layer_axes(layer, layout):
         return None
     position = _point(layer, dims)[layout.axes.index("C")]
     return int(np.clip(round(position), 0, layout.channels - 1))
@@ -207,8 +198,8 @@ def go_to_next(viewer: ViewerModel, layer: Image, layout: Layout) -> bool:
 
 
 def layer_axes(layer: Image, layout: Layout) -> str:
-    """The axes as napari counts them: the colour of an rgb layer is none."""
-    return layout.result_axes if layer.rgb else layout.axes
+    """The axes as napari counts them: neither colour is one, nor channels that are layers."""
+    return layout.axes if len(layout.axes) == layer.ndim else layout.result_axes
 
 
 def camera_of(viewer: ViewerModel) -> Any:

@@ -19,12 +19,12 @@ from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.labels import LabelKind, guess_kind
 from napari_unetpp.widgets.geometry import (
     METADATA_KEY,
-    image_data,
     is_result,
     place_like,
     spanned_axis,
 )
 from napari_unetpp.widgets.result_layer import ResultLayer
+from napari_unetpp.widgets.sources import Sources
 from napari_unetpp.widgets.spanning import with_axis, without_axis
 
 Learn = Literal["edited planes", "around edits", "checked planes", "scribbles"]
@@ -64,8 +64,10 @@ class Mask:
         What the user paints.
     image : Image
         What it is the mask of.
+    sources : Sources
+        The layers that the model sees.
     layout : Layout
-        How the image is taken apart.
+        How these are taken apart.
     store : Store
         Where the model is.
     model : str
@@ -101,6 +103,7 @@ class Mask:
         self,
         layer: Labels,
         image: Image,
+        sources: Sources,
         layout: Layout,
         *,
         store: Store,
@@ -111,7 +114,7 @@ class Mask:
     ) -> None:
         _check(layer, image, layout, level)
         spec = store.spec(model)
-        self.layer, self.image, self.level = layer, image, level
+        self.layer, self.image, self.sources, self.level = layer, image, sources, level
         self.layout = replace(layout, dims=2)  # what is painted are planes
         self.lineage = store.lineage(model)
         self.channels, self.counts = channels, made is not None
@@ -188,9 +191,7 @@ class Mask:
         """
         labels = self._labels(index).copy()
         try:
-            image = np.asarray(
-                self._mix(self.layout.take(image_data(self.image, self.level), index))
-            )
+            image = np.asarray(self._mix(self.layout.take(self.sources.pixels(self.level), index)))
         except OSError as error:  # it is read as it is needed
             raise UserError(f"{self.image.name} can't be read any more ({error}).") from error
         near = lesson.learn == "around edits" and index not in self.checked
