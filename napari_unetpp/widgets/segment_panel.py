@@ -24,6 +24,7 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Layout
 from napari_unetpp.models import Store
 from napari_unetpp.widgets.axes_edit import AxesEdit
+from napari_unetpp.widgets.cache_row import CacheRow
 from napari_unetpp.widgets.channel_row import ChannelRow
 from napari_unetpp.widgets.choice_row import ChoiceRow
 from napari_unetpp.widgets.fold import Fold
@@ -100,6 +101,7 @@ class SegmentPanel(QWidget):
         self.device_box = _combo(("auto", "cpu", "cuda", "mps"), preferences.device)
         self.tile_box = QSpinBox()
         self.background_box = _combo(BACKGROUNDS, "auto")
+        self.cache_row = CacheRow()
         self._running = False
         self._watched: Image | None = None
         self._preferred_depth = f"L{preferences.depth}"
@@ -214,6 +216,7 @@ class SegmentPanel(QWidget):
         advanced_form.addRow("Device", self.device_box)
         advanced_form.addRow("Tile", self.tile_box)
         advanced_form.addRow("Background", self.background_box)
+        advanced_form.addRow("On the disk", self.cache_row)
 
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -221,7 +224,8 @@ class SegmentPanel(QWidget):
         column.addWidget(self.button)
         column.addWidget(self.bar)
         column.addWidget(self.message)
-        column.addWidget(Fold("Advanced", advanced))
+        self.advanced_fold = Fold("Advanced", advanced)
+        column.addWidget(self.advanced_fold)
 
     def _on_click(self) -> None:
         (self.cancel_clicked if self._running else self.segment_clicked).emit()

@@ -83,6 +83,22 @@ class Session(QObject):
         if self.run is not None:
             self.run.cancel()
 
+    def forget_closed(self) -> list[Any]:
+        """Let go of what was computed for images whose results were all removed or painted.
+
+        Returns
+        -------
+        list of array
+            Probabilities, and how far they were computed: nobody reads them any more.
+        """
+        unused: list[Any] = []
+        for image, results in list(self._results.items()):
+            if not results.layers and image is not self._image:
+                unused += [results.heads.values, results.heads.reached]
+                self._forget(image)
+        self.results_changed.emit()
+        return unused
+
     def close(self) -> None:
         """End the run and let go of the viewer; layers stay."""
         self.cancel()
