@@ -67,5 +67,5 @@ def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Neither tiles that fitted in another test nor results that others left on the disk."""
-    monkeypatch.setattr("napari_unetpp.inference.memory._WORKED", {}, raising=False)
+    monkeypatch.setattr("napari_unetpp.inference.remembered._HERE", {})
     monkeypatch.setenv("NAPARI_UNETPP_CACHE", str(tmp_path / "cache"))

@@ -546,7 +546,6 @@ def test_tiles_are_as_large_as_memory_allows(make_model, monkeypatch, dims, dept
 
 
 def test_the_size_that_worked_is_remembered(tiny_model, monkeypatch):
-    monkeypatch.setattr(memory, "_WORKED", {})
     short_of_memory(monkeypatch, 160 * 160)
     segment(picture(150, 300), tiny_model)
     events = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -92,3 +93,49 @@ def test_a_disk_that_is_nearly_full_is_not_filled_up(monkeypatch):
     with pytest.raises(UserError, match="GB are free in"):
         Heads.empty(Layout("YX", (40, 50)), depth=2)
     assert room.used_bytes() == 0
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_new_run_is_refused_where_results_fill_their_share(monkeypatch, tiny_model, folder):
+    image = np.random.default_rng(0).integers(0, 1000, (3, 60, 80), np.uint16)
+    first = segment(image, tiny_model)
+    assert room.use_of_disk().used == room.used_bytes() > 0
+    monkeypatch.setenv(room.MOST, "1e-6")  # a kilobyte
+    with pytest.raises(UserError, match=r"Results take 0.0 GB in .*, and 0.0 GB are allowed"):
+        segment(image, tiny_model)
+    del first
+    gc.collect()
+    segment(image, tiny_model)
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan", ""])
+def test_a_bound_that_is_none_is_told(monkeypatch, text):
+    monkeypatch.setenv(room.MOST, text)
+    with pytest.raises(UserError, match="give a number of GB, or unset it"):
+        room.use_of_disk()
+
+
+def test_the_usual_bound_is_half_of_the_disk_without_the_stores(monkeypatch, folder):
+    store = folder / f"results-{os.getpid()}-a" / "values" / "c"
+    store.mkdir(parents=True)
+    (store / "0").write_bytes(b"1" * 3000)
+    (folder / "tiles.json").write_bytes(b"1" * 500)  # no store
+    usage = type("Usage", (), {"free": 5000})
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage)
+    assert room.use_of_disk() == room.Use(3000, 4000.0)
+
+
+def test_files_that_vanish_while_they_are_counted_are_no_problem(monkeypatch, folder):
+    store = folder / f"results-{os.getpid()}-a"
+    store.mkdir(parents=True)
+    for name in "ab":
+        (store / name).write_bytes(b"12")
+    scandir = os.scandir
+
+    def late(path):
+        entries = list(scandir(path))
+        (store / "a").unlink(missing_ok=True)
+        return contextlib.nullcontext(entries)
+
+    monkeypatch.setattr(room.os, "scandir", late)
+    assert room.used_bytes() == 2

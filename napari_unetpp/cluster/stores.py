@@ -12,12 +12,8 @@ from napari_unetpp.cluster.plan import Plan, difference
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import PixelSize, Source
 from napari_unetpp.files.places import zarr_store
-from napari_unetpp.files.zarr_write import (
-    PROVENANCE_KEY,
-    create_labels_group,
-    create_masks_store,
-    strides_for,
-)
+from napari_unetpp.files.zarr_metadata import PROVENANCE_KEY
+from napari_unetpp.files.zarr_write import create_labels_group, create_masks_store, strides_for
 
 if TYPE_CHECKING:
     from zarr import Array

@@ -228,9 +228,9 @@ def _tile(
     reader = Reader(
         image,
         layout,
-        grid,
         options.normalisation or spec.normalisation,
         in_channels=spec.in_channels,
+        grid=grid,
         channels=options.channels,
         overview=options.overview,
     )

@@ -54,6 +54,10 @@ class ImageFile(Generic[Pixels]):
         The same image in ever coarser pixels, if the file has it.
     notice : str
         A sentence for the user if something about the file is odd, and else empty.
+    is_labels : bool
+        Whether the file says that these are labels rather than intensities.
+    provenance : mapping
+        How it was made, if it was written by this package.
     """
 
     data: Pixels
@@ -62,6 +66,8 @@ class ImageFile(Generic[Pixels]):
     origin: Mapping[str, float] = field(default_factory=dict)
     coarser: tuple[Pixels, ...] = ()
     notice: str = ""
+    is_labels: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def levels(self) -> tuple[Pixels, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from napari_unetpp.errors import UserError
 from napari_unetpp.files.image import ImageFile, LazyPixels
 from napari_unetpp.files.pixel_size import pixel_size_of
+from napari_unetpp.files.tiff_write import INFO_KEY
 from napari_unetpp.inference.axes import check_axes, guess_axes
 from napari_unetpp.inference.layout import ArrayLike
 
@@ -36,11 +39,12 @@ def read_tiff(path: Path, axes: str | None = None) -> ImageFile[NDArray[Any]]:
     with tifffile.TiffFile(path) as file:
         series = _checked_series(file)
         data, letters = series.asarray(), series.axes.upper()
-        pixel_size = pixel_size_of(file)
+        pixel_size, provenance = pixel_size_of(file), _provenance_of(file)
     order = _order(letters)
     data = data.transpose(order)
     data = data.astype(data.dtype.newbyteorder("="), copy=False)
-    return ImageFile(data, _axes(letters, data.shape, axes), pixel_size)
+    named = _axes(letters, data.shape, axes)
+    return ImageFile(data, named, pixel_size, provenance=provenance)
 
 
 def open_tiff(path: Path, axes: str | None = None) -> ImageFile[ArrayLike]:
@@ -52,6 +56,7 @@ def open_tiff(path: Path, axes: str | None = None) -> ImageFile[ArrayLike]:
     try:
         series = _checked_series(file)
         letters, pixel_size = series.axes.upper(), pixel_size_of(file)
+        provenance = _provenance_of(file)
         if series.nbytes <= LAZY_BYTES:
             file.close()
             return read_tiff(path, axes)
@@ -69,7 +74,7 @@ def open_tiff(path: Path, axes: str | None = None) -> ImageFile[ArrayLike]:
     except BaseException:
         file.close()
         raise
-    return ImageFile(data, named, pixel_size, coarser=tuple(levels[1:]))
+    return ImageFile(data, named, pixel_size, coarser=tuple(levels[1:]), provenance=provenance)
 
 
 class _Contiguous:
@@ -139,6 +144,20 @@ def _axes(letters: str, shape: Sequence[int], given: str | None) -> str:
     taken = iter(sorted(free[:unnamed], key="TZC".index))
     filled = "".join(letter if letter in known else next(taken) for letter in plain[:-2])
     return check_axes(f"{filled}YX{colour}", shape)
+
+
+def _provenance_of(file: tifffile.TiffFile) -> Mapping[str, Any]:
+    """What `write_tiff` noted; nothing in files of others."""
+    text: object = None
+    if file.is_imagej and file.imagej_metadata:
+        text = file.imagej_metadata.get("Info")
+    elif file.is_ome and file.ome_metadata:
+        text = ElementTree.fromstring(file.ome_metadata).findtext(".//{*}Description")
+    try:
+        found = json.loads(str(text))[INFO_KEY]
+    except (ValueError, TypeError, LookupError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _check_complete(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:

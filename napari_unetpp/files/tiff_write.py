@@ -31,6 +31,7 @@ def write_tiff(
     *,
     pixel_size: PixelSize,
     provenance: Mapping[str, Any],
+    ome: bool = False,
 ) -> None:
     """Write an open file.
 
@@ -49,6 +50,8 @@ def write_tiff(
         Of the image.
     provenance : mapping
         Plain values, for JSON.
+    ome : bool
+        Whether it has to be an OME-TIFF.
     """
     info = json.dumps({INFO_KEY: dict(provenance)}, ensure_ascii=False, indent=2)
     large = prod(pixels.shape) * dtype.itemsize > IMAGEJ_BYTES
@@ -60,7 +63,7 @@ def write_tiff(
         tifffile.imwrite(file, tiles, **options, **_for_ome(axes, pixel_size, info))
         return
     array = pixels.astype(dtype, copy=False)
-    if dtype in IMAGEJ_DTYPES:
+    if dtype in IMAGEJ_DTYPES and not ome:
         # With fewer axes than these it would guess.
         shape = [array.shape[axes.index(axis)] if axis in axes else 1 for axis in "TZCYXS"]
         options |= _for_imagej(array, pixel_size, info)

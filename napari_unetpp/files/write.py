@@ -18,6 +18,7 @@ from napari_unetpp.files.zarr_write import ZARR_SUFFIX, create_labels_group, wri
 from napari_unetpp.inference.axes import check_axes
 from napari_unetpp.inference.layout import ArrayLike
 
+OME_TIFF_SUFFIXES = (".ome.tif", ".ome.tiff")
 ORDER = "TZYX"
 """Of the axes in a file: ImageJ, OME-TIFF and OME-Zarr all want it."""
 
@@ -43,14 +44,16 @@ def write_masks(
     origin: Mapping[str, float] | None = None,
     provenance: Mapping[str, Any] | None = None,
     force: bool = False,
+    is_labels: bool = True,
 ) -> None:
     """Write masks, instances or probabilities in one step: they are there whole or not at all.
 
     A path that ends in .zarr becomes OME-Zarr 0.5, with `provenance` among the attributes. Any
     other becomes a TIFF: of ImageJ, deflated, with `provenance` as JSON under "Info" (Fiji: Image ▸
     Show Info…; tifffile: `imagej_metadata["Info"]`). What ImageJ can't hold (numbers above 65 535,
-    more than 4 GB), and what is read piece by piece, becomes an OME-TIFF, with the provenance in
-    the image's description. Axes of length 1 but Y and X are left out when a TIFF is read again.
+    more than 4 GB), what is read piece by piece, and what is called .ome.tif or .ome.tiff, becomes
+    an OME-TIFF, with the provenance in the image's description. Axes of length 1 but Y and X are
+    left out when a TIFF is read again.
 
     Parameters
     ----------
@@ -69,6 +72,9 @@ def write_masks(
         How it was made; plain values, for JSON.
     force : bool
         Replace the file if it exists.
+    is_labels : bool
+        Whether these are labels. Intensities, of any real dtype of up to 32 bits or float64, keep
+        their dtype.
 
     Raises
     ------
@@ -76,16 +82,23 @@ def write_masks(
         If the file exists and is not to be replaced, or it can't be written.
     """
     check_free(path, force=force)
-    ordered = _ordered(masks, axes)
+    ordered = _ordered(masks, axes, None if is_labels else _dtype_of_image(masks.dtype))
     size, made = pixel_size or PixelSize(), dict(provenance or {})
     if path.suffix.lower() == ZARR_SUFFIX:
         with replacing_folder(path) as folder:
             write_label_image(
-                folder, *ordered, name=path.stem, pixel_size=size, origin=origin, provenance=made
+                folder,
+                *ordered,
+                name=path.stem,
+                pixel_size=size,
+                origin=origin,
+                provenance=made,
+                is_labels=is_labels,
             )
     else:
+        ome = path.name.lower().endswith(OME_TIFF_SUFFIXES)
         with replacing(path) as file:
-            write_tiff(file, *ordered, pixel_size=size, provenance=made)
+            write_tiff(file, *ordered, pixel_size=size, provenance=made, ome=ome)
 
 
 def write_mask_group(
@@ -129,14 +142,16 @@ def write_mask_group(
         create_labels_group(folder, names)
 
 
-def _ordered(masks: ArrayLike, axes: str) -> tuple[ArrayLike, str, np.dtype[Any]]:
+def _ordered(
+    masks: ArrayLike, axes: str, dtype: np.dtype[Any] | None = None
+) -> tuple[ArrayLike, str, np.dtype[Any]]:
     """Masks with their axes in the order of a file, these axes, and the dtype of the file."""
     axes = check_axes(axes, masks.shape)
     present = "".join(axis for axis in ORDER if axis in axes)
     order = [axes.index(axis) for axis in present]
     if isinstance(masks, np.ndarray):
-        return masks.transpose(order), present, _least_dtype(masks)
-    return LazyPixels(masks, "The mask", order=order), present, _dtype_for(masks.dtype)
+        return masks.transpose(order), present, dtype or _least_dtype(masks)
+    return LazyPixels(masks, "The mask", order=order), present, dtype or _dtype_for(masks.dtype)
 
 
 def _least_dtype(masks: NDArray[Any]) -> np.dtype[Any]:
@@ -155,3 +170,18 @@ def _dtype_for(dtype: Any) -> np.dtype[Any]:
     if dtype.kind in "iu":
         return np.dtype(f"u{min(dtype.itemsize, 4)}")
     return np.dtype(np.float32)
+
+
+def _dtype_of_image(dtype: Any) -> np.dtype[Any]:
+    """That of intensities in a file."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f":
+        return np.dtype(np.float64 if dtype.itemsize > 4 else np.float32)
+    if dtype.kind not in "iu" or dtype.itemsize > 4:
+        raise UserError(
+            f"The image has dtype {dtype}, which isn't written: convert it to one of up to 32 bits "
+            "or to float64."
+        )
+    return np.dtype(f"{dtype.kind}{dtype.itemsize}")

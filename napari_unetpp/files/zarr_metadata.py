@@ -18,6 +18,8 @@ from napari_unetpp.files.pixel_size import PixelSize, in_micrometres, in_seconds
 
 Version = Literal["0.4", "0.5"]
 
+PROVENANCE_KEY = "napari_unetpp"
+"""Among the attributes, as others may add theirs."""
 TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 LETTER_OF_TYPE = {"time": "T", "channel": "C"}
 
@@ -157,8 +159,9 @@ def label_attributes(
     version: Version,
     pixel_size: PixelSize,
     origin: Mapping[str, float],
+    is_labels: bool = True,
 ) -> dict[str, Any]:
-    """The attributes of a group with a label image.
+    """The attributes of a group with a label image, or one of intensities.
 
     Parameters
     ----------
@@ -186,11 +189,10 @@ def label_attributes(
         datasets.append({"path": str(level), "coordinateTransformations": transformations})
     image = {"name": name, "axes": described, "datasets": datasets, "type": "nearest"}
     if version == "0.4":
-        return {
-            "multiscales": [{"version": version, **image}],
-            "image-label": {"version": version},
-        }
-    return {"ome": {"version": version, "multiscales": [image], "image-label": {}}}
+        label = {"image-label": {"version": version}} if is_labels else {}
+        return {"multiscales": [{"version": version, **image}], **label}
+    label = {"image-label": {}} if is_labels else {}
+    return {"ome": {"version": version, "multiscales": [image], **label}}
 
 
 def labels_attributes(names: Sequence[str], version: Version) -> dict[str, Any]:

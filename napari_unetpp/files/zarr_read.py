@@ -10,6 +10,7 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.files.image import DAMAGED, ImageFile, LazyPixels, reason_of
 from napari_unetpp.files.places import STORE_MARKS, Source, is_url, name_of, zarr_store
 from napari_unetpp.files.zarr_metadata import (
+    PROVENANCE_KEY,
     geometry_of,
     letters_of,
     parse_multiscale,
@@ -45,6 +46,22 @@ def open_zarr(source: Source, axes: str | None = None) -> ImageFile[LazyPixels]:
     return _open_group(node, source, axes)
 
 
+def label_names(source: Source) -> list[str]:
+    """The label images in a folder that says of itself to hold some, and no image.
+
+    Raises
+    ------
+    UserError
+        If it is no zarr.
+    """
+    import zarr
+
+    node = _open(source)
+    inner = _inner(node.attrs.asdict()) if isinstance(node, zarr.Group) else {}
+    names = inner.get("labels")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
 def _open_group(group: Group, source: Source, axes: str | None) -> ImageFile[LazyPixels]:
     name = name_of(source)
     attributes = group.attrs.asdict()
@@ -75,6 +92,8 @@ def _open_group(group: Group, source: Source, axes: str | None) -> ImageFile[Laz
         geometry.origin,
         tuple(levels[1:]),
         _notice(full, source),
+        "image-label" in _inner(attributes),
+        provenance if isinstance(provenance := attributes.get(PROVENANCE_KEY), Mapping) else {},
     )
 
 
@@ -105,8 +124,7 @@ def _first_image(group: Group, attributes: Mapping[str, Any], name: str) -> Grou
     """The group with the image where bioformats2raw has put several under one; else a sentence."""
     import zarr
 
-    inner = attributes.get("ome", attributes)
-    inner = inner if isinstance(inner, Mapping) else {}
+    inner = _inner(attributes)
     if "bioformats2raw.layout" in {*attributes, *inner}:
         first = group.get("0")
         if isinstance(first, zarr.Group) and parse_multiscale(first.attrs.asdict(), name):
@@ -124,6 +142,12 @@ def _first_image(group: Group, attributes: Mapping[str, Any], name: str) -> Grou
         inside = _array_names(group)
     remedy = f"give one of its {len(inside)} parts, like {name}/{inside[0]}" if inside else ""
     raise UserError(f"{name} holds {what}: {remedy or 'give the folder of an image'}.")
+
+
+def _inner(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What OME-Zarr says; since 0.5 it has a place of its own."""
+    inner = attributes.get("ome", attributes)
+    return inner if isinstance(inner, Mapping) else {}
 
 
 def _paths(entries: Any) -> list[str]:

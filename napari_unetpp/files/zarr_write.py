@@ -11,15 +11,18 @@ import numpy as np
 
 from napari_unetpp.files.pixel_size import PixelSize
 from napari_unetpp.files.places import Source, name_of, zarr_store
-from napari_unetpp.files.zarr_metadata import Version, label_attributes, labels_attributes
+from napari_unetpp.files.zarr_metadata import (
+    PROVENANCE_KEY,
+    Version,
+    label_attributes,
+    labels_attributes,
+)
 from napari_unetpp.inference.layout import ArrayLike
 
 if TYPE_CHECKING:
     from zarr import Array, Group
 
 ZARR_SUFFIX = ".zarr"
-PROVENANCE_KEY = "napari_unetpp"
-"""Among the attributes, as others may add theirs."""
 CHUNK = 1024
 """Side of a chunk of a plane, in pixels."""
 OVERVIEW = 1024
@@ -44,6 +47,7 @@ def create_masks_store(
     version: Version = "0.5",
     levels: int | None = None,
     name: str | None = None,
+    is_labels: bool = True,
 ) -> list[Array[Any]]:
     """Make a label image of OME-Zarr without pixels, to be filled piece by piece.
 
@@ -74,6 +78,8 @@ def create_masks_store(
         The number of resolutions, from 1; by default until the last is an overview.
     name : str, optional
         By default that of the folder.
+    is_labels : bool
+        Whether it says that it is a label image; else it is one of intensities.
 
     Returns
     -------
@@ -91,6 +97,7 @@ def create_masks_store(
         version=version,
         pixel_size=size,
         origin=origin or {},
+        is_labels=is_labels,
     )
     attributes[PROVENANCE_KEY] = dict(provenance or {})
     group = zarr.create_group(
@@ -204,9 +211,15 @@ def create_labels_group(
 def write_label_image(
     target: Source, pixels: ArrayLike, axes: str, dtype: np.dtype[Any], **about: Any
 ) -> None:
-    """Write a label image, reading `pixels` piece by piece; `about` as in `create_masks_store`."""
+    """Write a label image, reading `pixels` piece by piece; `about` as in `create_masks_store`.
+
+    What `pixels` keep in one chunk is read at once.
+    """
     levels = create_masks_store(target, pixels.shape, axes, dtype, **about)
-    for piece in pieces(pixels.shape, piece_shape(levels[0])):
+    sides = piece_shape(levels[0])
+    chunks = getattr(pixels, "chunks", sides)
+    whole = [side * -(-chunk // side) for side, chunk in zip(sides, chunks, strict=True)]
+    for piece in pieces(pixels.shape, whole):
         levels[0][piece] = np.asarray(pixels[piece]).astype(dtype, copy=False)
     for finer, coarser in pairwise(levels):
         for piece in pieces(coarser.shape, piece_shape(coarser)):

@@ -260,7 +260,7 @@ class Run:
         largest = min(self.tile, max(self.grid.shape))
         if largest // 2 >= SMALLEST_TILE[spec.dims]:
             self.tile = largest // 2
-            remember(self.device, spec.dims, self.tile)
+            remember(spec, self.depth, self.device, self.tile)
             self.notice = f"Memory ran out on {self.device.label}: tiles of {self.tile} pixels now."
         elif self.device.kind != "cpu":
             self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."

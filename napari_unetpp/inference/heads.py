@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Index, Layout, Region, inside
-from napari_unetpp.inference.room import bytes_of, fits_in_memory, not_written, room_for
+from napari_unetpp.inference.room import (
+    bytes_of,
+    check_room,
+    fits_in_memory,
+    not_written,
+    room_for,
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,18 @@ class Heads:
         """Room for the heads of an image; memory, or the disk, is taken as it is filled.
 
         By default they are in memory if they don't take too much of it, see `room`.
+
+        Raises
+        ------
+        UserError
+            If there is no room for them on the disk.
         """
         shape = layout.result_shape
         all_heads = (depth, classes, *shape)
         if in_memory is None:
             in_memory = fits_in_memory(bytes_of(all_heads, dtype) + bytes_of(shape, np.uint8))
+        if not in_memory:
+            check_room()
         values = room_for(all_heads, dtype, dims=layout.dims, in_memory=in_memory)
         reached = room_for(shape, np.uint8, dims=layout.dims, in_memory=in_memory)
         return cls(values, layout, reached)

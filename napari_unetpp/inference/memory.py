@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import psutil
 import torch
 
+from napari_unetpp.inference import remembered
 from napari_unetpp.inference.devices import Device
 from napari_unetpp.inference.options import SMALLEST_TILE
 from napari_unetpp.models.spec import ModelSpec
@@ -29,8 +30,6 @@ SHARE_OF_FREE = 0.5
 """Of the memory that is free: other programs want some, too."""
 LARGEST_TILE = {2: 2048, 3: 192}
 """Where memory abounds: the first results should come soon all the same."""
-
-_WORKED: dict[tuple[str, int], int] = {}
 
 
 def channels_at_peak(widths: Sequence[int], dims: int, depth: int, side: int) -> float:
@@ -59,20 +58,32 @@ def tile_for(spec: ModelSpec, depth: int, device: Device) -> int:
     """The side of the largest tile that there is room for, a multiple of the network's stride."""
     stride, smallest = 2**spec.depth, SMALLEST_TILE[spec.dims]
     room, side = _room(device, spec.dims), LARGEST_TILE[spec.dims]
-    side = min(side, _WORKED.get((device.label, spec.dims), side))
+    room = min(room, remembered.room_left(_name(device, spec), *_free_and_total(device)))
     while side - stride >= smallest and bytes_of_tile(spec, depth, device, side) > room:
         side -= stride
     return side
 
 
-def remember(device: Device, dims: int, tile: int) -> None:
-    """Take no larger tiles on this device from now on: memory ran out with one."""
-    _WORKED[device.label, dims] = tile
+def remember(spec: ModelSpec, depth: int, device: Device, tile: int) -> None:
+    """Let tiles take no more memory than this one from now on: it ran out with a larger one."""
+    room = bytes_of_tile(spec, depth, device, tile)
+    remembered.remember(_name(device, spec), room, *_free_and_total(device))
+
+
+def _name(device: Device, spec: ModelSpec) -> str:
+    return f"{device.label}, {spec.dims}D"
 
 
 def _room(device: Device, dims: int) -> float:
+    most = MOST_ON_GPU if device.kind == "cuda" else MOST_ON_CPU[dims]
+    return min(SHARE_OF_FREE * _free_and_total(device)[0], most)
+
+
+def _free_and_total(device: Device) -> tuple[float, float]:
+    """Bytes of a device's memory; what torch holds in reserve is free."""
     if device.kind == "cuda":
-        free, _ = torch.cuda.mem_get_info()
+        free, total = torch.cuda.mem_get_info()
         held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        return min(SHARE_OF_FREE * (free + held), MOST_ON_GPU)
-    return min(SHARE_OF_FREE * float(psutil.virtual_memory().available), MOST_ON_CPU[dims])
+        return float(free + held), float(total)
+    memory = psutil.virtual_memory()
+    return float(memory.available), float(memory.total)

@@ -2,7 +2,8 @@
 
 The store lies in the user's cache folder, in chunks that are compressed and written as they are
 filled; what was never filled takes no room. It goes when nothing refers to it any more, and a
-store that a killed process left behind goes with the next one.
+store that a killed process left behind goes with the next one. All stores together have a bound,
+beyond which no new run begins.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,10 @@ CHUNK = {2: 512, 3: 64}
 """Side of a chunk: a few hundred kilobytes, so that the brush and the sliders are quick."""
 SPARE_BYTES = 1 << 30
 """That have to be free on the disk for a new store."""
+MOST = "NAPARI_UNETPP_CACHE_GB"
+"""Environment variable: GB that all stores may take, in place of `SHARE_OF_DISK`."""
+SHARE_OF_DISK = 0.5
+"""Of the disk, as it would be without the stores: other programs want some, too."""
 
 
 def cache_folder() -> Path:
@@ -103,20 +110,88 @@ def not_written(error: OSError) -> UserError:
     )
 
 
+@dataclass(frozen=True)
+class Use:
+    """How much the stores take on the disk, and may take, in bytes."""
+
+    used: int
+    most: float
+
+
+def use_of_disk() -> Use:
+    """Look at all stores; with a million chunks that takes some seconds.
+
+    Raises
+    ------
+    UserError
+        If the bound that the user set is none.
+    """
+    used = used_bytes()
+    there = next(p for p in (cache_folder(), *cache_folder().absolute().parents) if p.is_dir())
+    return Use(used, _bound(SHARE_OF_DISK * (shutil.disk_usage(there).free + used)))
+
+
+def check_room() -> None:
+    """Refuse a new run whose results would go to the disk, where others fill their share of it.
+
+    Raises
+    ------
+    UserError
+        If they do.
+    """
+    remove_left_behind()
+    use = use_of_disk()
+    if use.used >= use.most:
+        raise UserError(
+            f"Results take {use.used / 1e9:.1f} GB in {cache_folder()}, and {use.most / 1e9:.1f} "
+            "GB are allowed: close layers that you don't need (Advanced ▸ Remove unused), or set "
+            f"{MOST} to more GB."
+        )
+
+
 def used_bytes() -> int:
     """How much the stores take on the disk."""
-    if not cache_folder().is_dir():
-        return 0
-    return sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file())
+    return sum(_bytes_in(folder) for folder in _stores())
+
+
+def remove_store(array: Any) -> None:
+    """Remove what `room_for` gave from the disk; whoever still reads it gets zeros."""
+    if not isinstance(array, np.ndarray):
+        shutil.rmtree(Path(array.store.root).parent, ignore_errors=True)
 
 
 def remove_left_behind() -> None:
     """Remove the stores of processes that are gone."""
-    folders = cache_folder().glob("results-*-*") if cache_folder().is_dir() else ()
-    for folder in folders:
+    for folder in _stores():
         number = folder.name.split("-")[1]
         if not number.isdigit() or not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bound(usual: float) -> float:
+    text = os.environ.get(MOST)
+    try:
+        most = usual if text is None else float(text) * 1e9
+    except ValueError:
+        most = -1.0
+    if not most >= 0:
+        raise UserError(f"{MOST} is {text!r}: give a number of GB, or unset it.")
+    return most
+
+
+def _stores() -> list[Path]:
+    return list(cache_folder().glob("results-*-*")) if cache_folder().is_dir() else []
+
+
+def _bytes_in(folder: str | Path) -> int:
+    """Of all files that are there; others may come and go meanwhile."""
+    total = 0
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                is_folder = entry.is_dir(follow_symlinks=False)
+                total += _bytes_in(entry.path) if is_folder else entry.stat().st_size
+    return total
 
 
 def bytes_of(shape: Sequence[int], dtype: Any) -> int:

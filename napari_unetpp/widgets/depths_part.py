@@ -155,6 +155,7 @@ class DepthsPart(QObject):
         mask = Mask(
             layer,
             request.image,
+            request.sources,
             request.layout,
             store=self._store,
             model=request.model,

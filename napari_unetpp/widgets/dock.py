@@ -271,6 +271,7 @@ class SegmentDock(QScrollArea):
         self.segment_panel.how_deep_clicked.connect(self.ask_how_deep)
         self.depths_part.used.connect(self._on_depth_used)
         self.segment_panel.image_changed.connect(self._on_image)
+        self.segment_panel.cache_row.let_go = self.session.forget_closed
         self.segment_panel.model_box.model_changed.connect(self._show_heads)
         self.session.results_changed.connect(self._show_heads)
         self.session.run_started.connect(self._on_run)

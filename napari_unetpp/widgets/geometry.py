@@ -73,7 +73,7 @@ def index_on_screen(layer: Image, dims: Dims, layout: Layout, level: int = 0) ->
 
 def channel_on_screen(layer: Image, dims: Dims, layout: Layout) -> int | None:
     """Which channel the sliders stand at; None for a colour image, or one without channels."""
-    if layout.is_colour or "C" not in layout.axes:
+    if layout.is_colour or "C" not in layer_axes(layer, layout):
         return None
     position = _point(layer, dims)[layout.axes.index("C")]
     return int(np.clip(round(position), 0, layout.channels - 1))
@@ -198,8 +198,8 @@ def go_to_next(viewer: ViewerModel, layer: Image, layout: Layout) -> bool:
 
 
 def layer_axes(layer: Image, layout: Layout) -> str:
-    """The axes as napari counts them: the colour of an rgb layer is none."""
-    return layout.result_axes if layer.rgb else layout.axes
+    """The axes as napari counts them: neither colour is one, nor channels that are layers."""
+    return layout.axes if len(layout.axes) == layer.ndim else layout.result_axes
 
 
 def camera_of(viewer: ViewerModel) -> Any:

@@ -13,18 +13,18 @@ from napari.layers import Image
 
 import napari_unetpp
 from napari_unetpp.inference.heads import Heads
-from napari_unetpp.inference.layout import ArrayLike, Layout, overview_among
+from napari_unetpp.inference.layout import ArrayLike, Layout
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import read_digest
 from napari_unetpp.widgets.geometry import (
     channel_on_screen,
-    image_data,
     index_on_screen,
     region_on_screen,
     size_in_words,
 )
 from napari_unetpp.widgets.lengths import pixel_size_of
+from napari_unetpp.widgets.sources import Sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,11 @@ class Request:
     Attributes
     ----------
     image : Image
-        The layer.
+        The layer that results lie on.
+    sources : Sources
+        What the model sees: this layer, or several.
     layout : Layout
-        Its axes, checked.
+        Of what it sees, checked.
     model : str
         Name in the store.
     depth : int
@@ -54,6 +56,7 @@ class Request:
     """
 
     image: Image
+    sources: Sources
     layout: Layout
     model: str
     depth: int
@@ -73,6 +76,8 @@ class Job:
     ----------
     pixels : array-like
         The image, or a level of it.
+    sources : Sources
+        The layers that these are of.
     level : int
         Which one, 0 at full size.
     axes : str
@@ -92,6 +97,7 @@ class Job:
     """
 
     pixels: ArrayLike
+    sources: Sources
     level: int
     axes: str
     model: Path
@@ -115,10 +121,9 @@ def make_job(
     UserError
         If there is no such model, or its file is damaged.
     """
-    image, spec = request.image, store.spec(request.model)
+    image, sources, spec = request.image, request.sources, store.spec(request.model)
     level = level_of(request)
-    pixels = image_data(image, level)
-    coarser = list(image.data)[level + 1 :] if image.multiscale else []
+    pixels = sources.pixels(level)
     layout = Layout.of(pixels, request.layout.axes, dims=spec.dims)
     normalisation = spec.normalisation
     if request.background != "auto":  # else as the model was trained
@@ -139,10 +144,12 @@ def make_job(
         pixel_size=pixel_size_of(image, layout, level, spec.voxel_size),
         region=region if request.where == "view" else None,
         focus=tuple((part.start + part.stop) / 2 for part in region),
-        overview=overview_among(coarser, layout.axes),
+        overview=sources.overview(level, layout.axes),
     )
     provenance = {
         "image": image.name,
+        "layers": sources.names,
+        "weights": sources.weights,
         "axes": layout.axes,
         "level": level,
         "model": request.model,
@@ -155,6 +162,7 @@ def make_job(
     }
     return Job(
         pixels=pixels,
+        sources=sources,
         level=level,
         axes=layout.axes,
         model=path,

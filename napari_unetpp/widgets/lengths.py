@@ -34,7 +34,7 @@ def pixel_size_of(
         raise UserError(
             f"{layer.name} has a scale of 0: set it in the layer's controls, in µm for a pixel."
         )
-    micrometres = [_in_micrometres(layer.units[number]) for number in numbers]
+    micrometres = [in_units_of(layer.units[number], "micrometer") for number in numbers]
     if None not in micrometres:
         pairs = zip(numbers, micrometres, strict=True)
         return tuple(float(scale[n] * unit) for n, unit in pairs if unit is not None)
@@ -42,9 +42,9 @@ def pixel_size_of(
     return tuple(float(r * voxel_size[-2]) for r in relative)
 
 
-def _in_micrometres(unit: Any) -> float | None:
-    """A unit of a layer in µm; None if it is none of length, as pixels."""
+def in_units_of(unit: Any, wanted: str) -> float | None:
+    """A unit of a layer in another one; None if it is of another kind, as pixels are."""
     try:
-        return float((1 * unit).to("micrometer").magnitude)
+        return float((1 * unit).to(wanted).magnitude)
     except (AttributeError, TypeError, ValueError):  # pint's errors are of these kinds
         return None

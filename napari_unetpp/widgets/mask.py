@@ -20,13 +20,13 @@ from napari_unetpp.training.labels import LabelKind, guess_kind
 from napari_unetpp.training.slabs import slab_around
 from napari_unetpp.widgets.geometry import (
     METADATA_KEY,
-    image_data,
     is_result,
     place_like,
     spanned_axis,
 )
 from napari_unetpp.widgets.lengths import pixel_size_of
 from napari_unetpp.widgets.result_layer import ResultLayer
+from napari_unetpp.widgets.sources import Sources
 from napari_unetpp.widgets.spanning import with_axis, without_axis
 
 Learn = Literal["edited planes", "around edits", "checked planes", "scribbles"]
@@ -66,8 +66,10 @@ class Mask:
         What the user paints.
     image : Image
         What it is the mask of.
+    sources : Sources
+        The layers that the model sees.
     layout : Layout
-        How the image is taken apart.
+        How these are taken apart.
     store : Store
         Where the model is.
     model : str
@@ -103,6 +105,7 @@ class Mask:
         self,
         layer: Labels,
         image: Image,
+        sources: Sources,
         layout: Layout,
         *,
         store: Store,
@@ -113,12 +116,10 @@ class Mask:
     ) -> None:
         _check(layer, image, layout, level)
         spec = store.spec(model)
-        self.layer, self.image, self.level = layer, image, level
+        self.layer, self.image, self.sources, self.level = layer, image, sources, level
         self.layout = replace(layout, dims=2)  # what is painted are planes
-        self._pieces, self._spec = (
-            Layout.of(image_data(image, level), layout.axes, dims=spec.dims),
-            spec,
-        )
+        self._pieces = Layout.of(sources.pixels(level), layout.axes, dims=spec.dims)
+        self._spec = spec
         self.lineage = store.lineage(model)
         self.channels, self.counts = channels, made is not None
         self.checked: set[Index] = set()
@@ -194,7 +195,7 @@ class Mask:
         """
         labels = self._labels(index).copy()
         try:
-            pixels = image_data(self.image, self.level)
+            pixels = self.sources.pixels(self.level)
             image = np.asarray(self._mix(self.layout.take(pixels, index)))
             slab = slab_around(
                 pixels,

@@ -82,6 +82,7 @@ class Masks(QObject):
                 Mask(
                     layer,
                     results.image,
+                    results.sources,
                     results.heads.layout,
                     store=self._store,
                     model=results.provenance["model"],
@@ -185,12 +186,14 @@ class Masks(QObject):
         channels = channels_of(request, self._store, self._viewer.dims)
         if there is not None and there.image is image:
             same = there.layout == replace(request.layout, dims=2)
+            same = same and there.sources == request.sources
             same = same and there.lineage == self._store.lineage(request.model)
             if same and (there.channels == channels or not channel_too):
                 return there
         mask = Mask(
             layer,
             request.image,
+            request.sources,
             request.layout,
             store=self._store,
             model=request.model,
@@ -204,7 +207,8 @@ class Masks(QObject):
 
     def _keep(self, mask: Mask) -> None:
         self._keeper.watch(mask)
-        mask.image.events.data.connect(self._on_pixels)  # once, and without holding on to this
+        for layer in mask.sources.layers:
+            layer.events.data.connect(self._on_pixels)  # once, and without holding on to this
 
     def _look_later(self, *_: object) -> None:
         QTimer.singleShot(0, self._look)  # one of the dock's own is about to be watched as such
@@ -221,7 +225,7 @@ class Masks(QObject):
         image: Image = event.source
         for layer in self._viewer.layers:
             mask = self._keeper.mask_of(layer) if isinstance(layer, Labels) else None
-            if mask is not None and mask.image is image:
+            if mask is not None and image in mask.sources.layers:
                 self._keeper.forget(layer, save=False)
 
     def _on_removed(self, event: Any) -> None:

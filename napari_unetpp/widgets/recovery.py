@@ -20,7 +20,7 @@ from napari_unetpp.inference.channels import channels_for
 from napari_unetpp.models import Store
 from napari_unetpp.training.correction_folder import CorrectionFolder, read_correction
 from napari_unetpp.training.corrections import Correction, Source, digest_of
-from napari_unetpp.widgets.geometry import image_data, place_like, spanned_axis
+from napari_unetpp.widgets.geometry import place_like, spanned_axis
 from napari_unetpp.widgets.job import Request, channels_of
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask, labels_of
@@ -123,6 +123,7 @@ class Recovery(QObject):
         mask = Mask(
             layer,
             request.image,
+            request.sources,
             request.layout,
             store=self._store,
             model=request.model,
@@ -166,12 +167,12 @@ def _read(
     """
     labels = np.zeros(request.layout.result_shape, np.int32)
     restored: Restored = {}
-    layout = replace(request.layout, dims=2)
+    layout, pixels = replace(request.layout, dims=2), request.sources.pixels()
     with failing_loudly():
         for path in paths:
             correction = read_correction(path)
             index = correction.source.index
-            plane = np.asarray(mix(layout.take(image_data(request.image), index)))
+            plane = np.asarray(mix(layout.take(pixels, index)))
             if digest_of(plane) == correction.plane:
                 layout.result_part(labels, index)[...] = labels_of(correction)
                 restored[path] = correction

@@ -22,6 +22,7 @@ from napari_unetpp.widgets.geometry import (
     spanned_axis,
 )
 from napari_unetpp.widgets.result_layer import DERIVED, Block, ResultLayer
+from napari_unetpp.widgets.sources import Sources
 
 LARGEST_SEPARATED = 1 << 26
 """Pixels of a plane in which instances are told apart: they take 20 bytes a pixel meanwhile."""
@@ -37,7 +38,9 @@ class Results(QObject):
     viewer : ViewerModel
         Where the layers go.
     image : Image
-        What was segmented.
+        What was segmented, or lies on it.
+    sources : Sources
+        The layers that were segmented.
     heads : Heads
         Filled by the worker.
     provenance : dict
@@ -61,12 +64,13 @@ class Results(QObject):
         self,
         viewer: ViewerModel,
         image: Image,
+        sources: Sources,
         heads: Heads,
         provenance: dict[str, Any],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self.viewer, self.image, self.heads = viewer, image, heads
+        self.viewer, self.image, self.sources, self.heads = viewer, image, sources, heads
         self.provenance = provenance
         self.level: int = provenance["level"]
         self.threshold = 0.5

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from napari_unetpp.files import read_image
-
-LayerData = tuple[Any, dict[str, Any], str]
+from napari_unetpp.widgets.opening import LayerData, layer_of
 
 _TITLES = {
     "nuclei": "nuclei",
@@ -44,13 +42,4 @@ def histology() -> list[LayerData]:
 
 
 def _layer(name: str) -> LayerData:
-    image = read_image(sample_path(name))
-    axes = image.axes.replace("C", "") if image.axes.endswith("C") else image.axes
-    options = {
-        "name": _TITLES[name],
-        "rgb": image.axes.endswith("C"),
-        "scale": [image.pixel_size.lengths.get(axis, 1.0) for axis in axes],
-        "units": [image.pixel_size.unit] * len(axes),
-        "axis_labels": [axis.lower() for axis in axes],
-    }
-    return image.data, options, "image"
+    return layer_of(read_image(sample_path(name)), _TITLES[name])

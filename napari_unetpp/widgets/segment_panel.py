@@ -26,6 +26,7 @@ from napari_unetpp.inference.layout import Layout
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import read_digest
 from napari_unetpp.widgets.axes_edit import AxesEdit
+from napari_unetpp.widgets.cache_row import CacheRow
 from napari_unetpp.widgets.channel_row import ChannelRow
 from napari_unetpp.widgets.choice_row import ChoiceRow
 from napari_unetpp.widgets.depth_row import DepthRow
@@ -41,6 +42,7 @@ from napari_unetpp.widgets.layer_box import LayerBox
 from napari_unetpp.widgets.model_box import ModelBox
 from napari_unetpp.widgets.preferences import Preferences
 from napari_unetpp.widgets.run import Status
+from napari_unetpp.widgets.sources import check_match
 
 _WHERE = {
     2: {
@@ -96,7 +98,7 @@ class SegmentPanel(QWidget):
         self.where_row = ChoiceRow(list(_WHERE[2]), list(_WHERE[2].values()))
         self.where_row.value = "plane"
         self.full_size_box = QCheckBox("full size")
-        self.channel_row = ChannelRow()
+        self.channel_row = ChannelRow(layers)
         self.channel_label = QLabel("Channel")
         self.button = QPushButton("Segment")
         self.bar = QProgressBar()
@@ -104,6 +106,7 @@ class SegmentPanel(QWidget):
         self.device_box = _combo(("auto", "cpu", "cuda", "mps"), preferences.device)
         self.tile_box = QSpinBox()
         self.background_box = _combo(BACKGROUNDS, "auto")
+        self.cache_row = CacheRow()
         self._running = False
         self._watched: Image | None = None
         self._lay_out(preferences)
@@ -114,6 +117,7 @@ class SegmentPanel(QWidget):
         self.button.clicked.connect(self._on_click)
         self.how_deep_button.clicked.connect(self.how_deep_clicked)
         self.device_box.currentTextChanged.connect(self._on_model)
+        self.channel_row.needed.connect(self.channel_label.setVisible)
 
         self._on_model()
         self._on_image()
@@ -130,14 +134,18 @@ class SegmentPanel(QWidget):
         Raises
         ------
         UserError
-            If no image is chosen, or the axes don't fit.
+            If no image is chosen, the axes don't fit, or other layers don't lie on the image.
         """
         if self.image is None:
             raise UserError("There is no image to segment: open one, or take File ▸ Open Sample.")
-        dims = self.model_box.spec().dims
+        dims, sources = self.model_box.spec().dims, self.channel_row.sources(self.image)
+        for layer in sources.layers:
+            check_match(self.image, layer)
+        axes = sources.axes(self.axes_edit.axes)
         return Request(
             image=self.image,
-            layout=Layout.of(image_data(self.image), self.axes_edit.axes, dims=dims),
+            sources=sources,
+            layout=Layout.of(sources.pixels(), axes, dims=dims),
             model=self.model_box.name,
             channels=self.channel_row.channels,
             full_size=self.full_size_box.isChecked(),
@@ -186,6 +194,7 @@ class SegmentPanel(QWidget):
         """Let go of the viewer's layers, before the panel is thrown away."""
         self._watch(None)
         self.image_box.disconnect_layers()
+        self.channel_row.disconnect_layers()
 
     def _lay_out(self, preferences: Preferences) -> None:
         self.tile_box.setRange(0, 8192)
@@ -230,6 +239,7 @@ class SegmentPanel(QWidget):
         advanced_form.addRow("Device", self.device_box)
         advanced_form.addRow("Tile", self.tile_box)
         advanced_form.addRow("Background", self.background_box)
+        advanced_form.addRow("On the disk", self.cache_row)
 
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -237,7 +247,8 @@ class SegmentPanel(QWidget):
         column.addWidget(self.button)
         column.addWidget(self.bar)
         column.addWidget(self.message)
-        column.addWidget(Fold("Advanced", advanced))
+        self.advanced_fold = Fold("Advanced", advanced)
+        column.addWidget(self.advanced_fold)
 
     def _on_click(self) -> None:
         (self.cancel_clicked if self._running else self.segment_clicked).emit()
@@ -320,12 +331,14 @@ class SegmentPanel(QWidget):
 
     def _offer_channels(self) -> None:
         try:
-            layout, in_channels = self.request().layout, self.model_box.spec().in_channels
+            in_channels, layout = self.model_box.spec().in_channels, self._layout()
         except UserError:
-            layout, in_channels = None, 1
-        self.channel_row.offer(layout, in_channels)
-        self.channel_row.setVisible(self.channel_row.is_needed)
-        self.channel_label.setVisible(self.channel_row.is_needed)
+            in_channels, layout = 1, None
+        self.channel_row.offer(self.image, layout, in_channels)
+
+    def _layout(self) -> Layout | None:
+        """Of the chosen layer, without others."""
+        return self.image and Layout.of(image_data(self.image), self.axes_edit.axes)
 
 
 def _combo(choices: tuple[str, ...], chosen: str) -> QComboBox:

@@ -15,6 +15,7 @@ from napari_unetpp.widgets.derived import Derived
 from napari_unetpp.widgets.job import Job
 from napari_unetpp.widgets.results import Results
 from napari_unetpp.widgets.run import Run
+from napari_unetpp.widgets.sources import Sources
 
 
 class Session(QObject):
@@ -44,7 +45,7 @@ class Session(QObject):
         self.viewer = viewer
         self.run: Run | None = None
         self._image: Image | None = None  # of the run
-        self._watched: set[Image] = set()
+        self._watched: dict[Image, Sources] = {}  # what is, or was, segmented, and of which layers
         self._results: dict[Image, Results] = {}
         self._derived: dict[Image, Derived] = {}
         viewer.layers.events.removed.connect(self._on_removed)
@@ -66,10 +67,10 @@ class Session(QObject):
         assert self.run is None, "one run at a time"
         if before := self._results.get(image):
             before.release_painted()
-            if before.provenance == job.provenance:
+            if (before.provenance, before.sources) == (job.provenance, job.sources):
                 job = replace(job, into=before.heads)
         self._image = image
-        self._watch(image)
+        self._watch(image, job.sources)
         self.run = Run(job, self)
         self.run.ready.connect(partial(self._on_ready, threshold))
         self.run.tile_done.connect(self._on_tile)
@@ -81,6 +82,22 @@ class Session(QObject):
         """End the run after the tile that is being computed; what is there stays."""
         if self.run is not None:
             self.run.cancel()
+
+    def forget_closed(self) -> list[Any]:
+        """Let go of what was computed for images whose results were all removed or painted.
+
+        Returns
+        -------
+        list of array
+            Probabilities, and how far they were computed: nobody reads them any more.
+        """
+        unused: list[Any] = []
+        for image, results in list(self._results.items()):
+            if not results.layers and image is not self._image:
+                unused += [results.heads.values, results.heads.reached]
+                self._forget(image)
+        self.results_changed.emit()
+        return unused
 
     def close(self) -> None:
         """End the run and let go of the viewer; layers stay."""
@@ -98,8 +115,8 @@ class Session(QObject):
         if before := self._results.get(image):
             before.hide()
         self._forget(image)
-        self._watch(image)
-        results = Results(self.viewer, image, heads, job.provenance, self)
+        self._watch(image, job.sources)
+        results = Results(self.viewer, image, job.sources, heads, job.provenance, self)
         results.threshold = threshold
         results.changed.connect(self.results_changed)
         results.painted.connect(self.painted)
@@ -121,18 +138,31 @@ class Session(QObject):
             derived.refresh()
         self.results_changed.emit()
 
-    def _watch(self, image: Image) -> None:
+    def _watch(self, image: Image, sources: Sources) -> None:
         """Results are of the pixels that were there: with other ones, they and the run end."""
-        if image not in self._watched:
-            image.events.data.connect(self._on_data)
-            self._watched.add(image)
+        self._watch_no_more(image)
+        self._watched[image] = sources
+        for layer in {image, *sources.layers}:
+            layer.events.data.connect(self._on_data)  # once, if it is asked for again
+
+    def _watch_no_more(self, image: Image) -> None:
+        if sources := self._watched.pop(image, None):
+            for layer in {image, *sources.layers} - self._layers_in_use():
+                layer.events.data.disconnect(self._on_data)
+
+    def _layers_in_use(self) -> set[Image]:
+        return {layer for i, sources in self._watched.items() for layer in (i, *sources.layers)}
 
     def _on_data(self, event: Any) -> None:
-        self._let_go_of(event.source)
+        for image, sources in list(self._watched.items()):
+            if event.source in (image, *sources.layers):
+                self._let_go_of(image)
 
     def _on_removed(self, event: Any) -> None:
         if event.value in self._watched:
             self._let_go_of(event.value)
+        elif self.run is not None and event.value in self.run.job.sources.layers:
+            self.cancel()  # what was made of it stays
 
     def _let_go_of(self, image: Image) -> None:
         if image is self._image:
@@ -141,8 +171,7 @@ class Session(QObject):
         self.results_changed.emit()
 
     def _forget(self, image: Image) -> None:
-        image.events.data.disconnect(self._on_data)
-        self._watched.discard(image)
+        self._watch_no_more(image)
         if derived := self._derived.pop(image, None):
             derived.close()
         if results := self._results.pop(image, None):
