@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from napari_unetpp.files import read_image
+from napari_unetpp.files import read_image, sample_path
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -16,11 +14,6 @@ _TITLES = {
     "volume": "embryo",
     "histology": "histology",
 }
-
-
-def sample_path(name: str) -> Path:
-    """The file of a sample: "nuclei", "stack", "volume" or "histology"."""
-    return Path(str(files("napari_unetpp"))) / "sample_data" / f"{name}.tif"
 
 
 def nuclei() -> list[LayerData]:
