@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from napari_unetpp.export.intensities import scaled
 from napari_unetpp.export.options import ExportOptions
 from napari_unetpp.export.packages import quiet
 from napari_unetpp.models.file import Model
+
+RDF = "rdf.yaml"
 
 
 def to_package(
@@ -60,18 +63,18 @@ def to_package(
     found = run(head, given)
     description = rdf.rdf(model, options, parameter_count(head.network))
     parts = {
-        "rdf.yaml": yaml.safe_dump(description, sort_keys=False, allow_unicode=True).encode(),
+        RDF: yaml.safe_dump(description, sort_keys=False, allow_unicode=True).encode(),
         rdf.README: documentation(model, options, agreement).encode(),
         rdf.COVER: _cover(given[0], found[0]),
         rdf.TEST_INPUT: _npy(sample[None]),
         rdf.TEST_OUTPUT: _npy(found[None]),
         rdf.WEIGHTS: onnx,
     }
+    _validate(parts)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in parts.items():
             file.writestr(name, content)
-    _validate(buffer.getvalue())
     return buffer.getvalue()
 
 
@@ -88,14 +91,15 @@ def _npy(values: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _validate(package: bytes) -> None:
+def _validate(parts: Mapping[str, bytes]) -> None:
     from bioimageio.spec import InvalidDescr, ValidationContext, load_description
 
+    # As files rather than as a zip, which the library would leave open.
     with tempfile.TemporaryDirectory() as folder, quiet():
-        path = Path(folder) / "package.zip"
-        path.write_bytes(package)
+        for name, content in parts.items():
+            (Path(folder) / name).write_bytes(content)
         with ValidationContext(perform_io_checks=True, log_warnings=False, progressbar=False):
-            found = load_description(path)
+            found = load_description(Path(folder) / RDF)
         if isinstance(found, InvalidDescr):
             raise UserError(
                 "bioimage.io's validator refuses the package, so it isn't written: "

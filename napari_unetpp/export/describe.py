@@ -63,26 +63,34 @@ def graph_in_words(normalisation: Normalisation, *, tiled: bool) -> str:
         (left_out if tiled else does).append("brings Otsu's threshold to 0.5 by a power (gamma)")
     words = f"the graph {' and '.join(does)}" if does else "the graph takes them as they are"
     if left_out:
-        words += f"; it leaves out what napari-unetpp does there: it {' and '.join(left_out)}"
+        words += f"; what is left out is that napari-unetpp {' and '.join(left_out)}"
     return words
+
+
+def use_in_words(normalisation: Normalisation, *, tiled: bool) -> str:
+    """How an image may be cut for the graph."""
+    finds_background = normalisation.background == "auto"
+    if tiled:
+        words = "It may be cut into tiles, which have to overlap by the halo."
+        dark = " Objects on a bright background have to be inverted before."
+        return words + dark if finds_background else words
+    if finds_background or normalisation.gamma == "otsu":
+        return (
+            "Give it whole planes (volumes): choose a tile as large as the image. The graph tells "
+            "background and contrast from all it is given, and a small tile would mislead it."
+        )
+    return "Give it whole planes (volumes), or tiles that overlap."
 
 
 def documentation(model: Model, options: ExportOptions, agreement: Agreement) -> str:
     """The README of a bioimage.io package, in Markdown."""
     spec = model.spec
-    use = (
-        "It may be cut into tiles, which have to overlap by the halo. Objects on a bright "
-        "background have to be inverted before."
-        if options.tiled
-        else "Give it whole planes (volumes): choose a tile as large as the image. The graph tells "
-        "background and contrast from all it is given, and a small tile would mislead it."
-    )
     lines = [
         f"Finds: {', '.join(spec.classes)}; one channel of probabilities for each. A mask is what "
         "is 0.5 or more.",
         f"Takes: {input_in_words(spec.normalisation)}.",
         f"Then {graph_in_words(spec.normalisation, tiled=options.tiled)}.",
-        use,
+        use_in_words(spec.normalisation, tiled=options.tiled),
         f"Licence of the weights: {spec.licence or 'not stated'}. "
         f"Data: {spec.origin or 'not stated'}.",
         f"Network: {PAPER}, https://doi.org/{PAPER_DOI}.",

@@ -22,7 +22,8 @@ def require(*names: str) -> None:
     """
     for name in names:
         try:
-            import_module(name)
+            with quiet():
+                import_module(name)
         except ImportError as error:
             raise UserError(
                 f"{name} is needed for this format and can't be imported ({error}): "

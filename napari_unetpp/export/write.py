@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from napari_unetpp.atomic import write_atomically
@@ -57,8 +58,7 @@ def export_head(model: Model, path: Path, options: ExportOptions) -> Exported:
     sample = sample_for(model.spec, options.depth, tiled=options.tiled)
     if options.format == "torch-export":
         content, name = to_torch_export(program, about), "torch"
-        loaded = load_torch_export(content)
-        runtime: Runtime | None = lambda image: run(loaded, image)  # noqa: E731
+        runtime: Runtime | None = partial(run, load_torch_export(content))
     else:
         content, name = to_onnx(program, "ZYX"[-model.spec.dims :], about), "onnxruntime"
         runtime = OnnxRun(content) if is_there(name) else None
