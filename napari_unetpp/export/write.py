@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
 from napari_unetpp.export.bioimageio import to_package
@@ -76,12 +78,16 @@ def check_options(spec: ModelSpec, options: ExportOptions) -> None:
     Raises
     ------
     UserError
-        If the model has no such head, or a package or the authors are missing.
+        If the model has no such head, torch is too old, or a package or the authors are missing.
     """
     if not 1 <= options.depth <= spec.depth:
         raise UserError(
             f"The depth is {options.depth}, but {spec.name} has the heads L1 to L{spec.depth}: "
             "choose one of them."
+        )
+    if not hasattr(torch.export.Dim, "DYNAMIC"):  # torch 2.5 and older
+        raise UserError(
+            f"torch {torch.__version__} can't export a graph for images of any size: update torch."
         )
     if options.format != "torch-export":
         require("onnx", "onnxscript")
