@@ -238,7 +238,7 @@ def test_without_onnxruntime_it_says_that_it_did_not_run(tmp_path, tiny_store, m
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("-o", "a.pt2", "--depth", 4), "the heads L1 to L3"),
+        (("-o", "a.pt2", "--depth", 4), "the heads L1, L2, L3"),
         (("-o", "a.onnx", "--depth", 1), r"doesn't end in \.pt2"),
         (("-o", "there.pt2", "--depth", 1), "exists and is kept"),
         (("-o", "there.pt2/a.pt2", "--depth", 1), "can't be written"),

@@ -75,9 +75,8 @@ def export(
     path = target(output, f"{spec.name}_L{options.depth}", format)
     check_free(path, force=force)
 
-    from napari_unetpp.export.write import check_options, export_head
+    from napari_unetpp.export.write import export_head
 
-    check_options(spec, options)
     made = export_head(load_model(model), path, options)
     agreement = made.agreement
     say(f"{path}: head L{options.depth} of {spec.name}, {made.bytes / 1e6:.1f} MB.")

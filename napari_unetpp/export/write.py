@@ -20,7 +20,6 @@ from napari_unetpp.export.packages import is_there, require
 from napari_unetpp.export.sample import sample_for
 from napari_unetpp.export.torch_file import load_torch_export, to_torch_export
 from napari_unetpp.models.file import Model
-from napari_unetpp.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ def export_head(model: Model, path: Path, options: ExportOptions) -> Exported:
         If the model has no such head, a package is missing, the file gives something else than the
         model, or it can't be written.
     """
-    check_options(model.spec, options)
+    check_options(model, options)
     head = head_of(model, options.depth, tiled=options.tiled)
     program, about = traced(head), as_json(model, options)
     sample = sample_for(model.spec, options.depth, tiled=options.tiled)
@@ -72,7 +71,7 @@ def export_head(model: Model, path: Path, options: ExportOptions) -> Exported:
     return Exported(bytes=len(content), agreement=agreement, runtime=tried)
 
 
-def check_options(spec: ModelSpec, options: ExportOptions) -> None:
+def check_options(model: Model, options: ExportOptions) -> None:
     """Refuse what can't be exported, before there is any work.
 
     Raises
@@ -80,10 +79,11 @@ def check_options(spec: ModelSpec, options: ExportOptions) -> None:
     UserError
         If the model has no such head, torch is too old, or a package or the authors are missing.
     """
-    if not 1 <= options.depth <= spec.depth:
+    heads = model.network.supervised
+    if options.depth not in heads:
         raise UserError(
-            f"The depth is {options.depth}, but {spec.name} has the heads L1 to L{spec.depth}: "
-            "choose one of them."
+            f"The depth is {options.depth}, but {model.spec.name} has the heads "
+            f"{', '.join(f'L{k}' for k in heads)}: choose one of them."
         )
     if not hasattr(torch.export.Dim, "DYNAMIC"):  # torch 2.5 and older
         raise UserError(
