@@ -14,7 +14,7 @@ import napari_unetpp
 PACKAGE = Path(napari_unetpp.__file__).parent
 MANIFEST = npe2.PluginManifest.from_file(PACKAGE / "napari.yaml")
 COMMANDS = {command.id: command for command in MANIFEST.contributions.commands}
-COMPUTE = ("network", "models", "inference", "evaluation", "files", "training", "cluster")
+COMPUTE = ("network", "models", "inference", "evaluation", "files", "training", "cluster", "export")
 
 
 def command_modules() -> list[str]:

@@ -12,6 +12,7 @@ from napari_unetpp import __version__
 from napari_unetpp.cli.console import say
 from napari_unetpp.cli.demo import demo
 from napari_unetpp.cli.evaluate import evaluate
+from napari_unetpp.cli.export import export
 from napari_unetpp.cli.finetune import finetune
 from napari_unetpp.cli.models import models
 from napari_unetpp.cli.segment import segment
@@ -42,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # the other modes keep the line breaks of docstrings
     pretty_exceptions_enable=False,
 )
-for command in (segment, train, finetune, evaluate, demo):
+for command in (segment, train, finetune, evaluate, export, demo):
     app.command()(command)
 app.add_typer(models, name="models")
 

@@ -72,7 +72,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The .safetensors file to write.")],
     force: ForceOption = False,
 ) -> None:
-    """Copy a model to a file, to give it away."""
+    """Copy a model to a file, to give it away. For programs but napari-unetpp see `export`."""
     Store().export(name, file, force=force)
     say(f"The model {name!r} is in {file}.")
 

@@ -5,6 +5,7 @@ from napari_unetpp.files.image import ImageFile, LazyPixels
 from napari_unetpp.files.pixel_size import PixelSize
 from napari_unetpp.files.places import Source, as_source, is_store, is_url, name_of
 from napari_unetpp.files.read import open_image, read_image
+from napari_unetpp.files.samples import sample_path
 from napari_unetpp.files.write import (
     OME_TIFF_SUFFIXES,
     check_free,
@@ -33,6 +34,7 @@ __all__ = [
     "open_image",
     "output_names",
     "read_image",
+    "sample_path",
     "write_mask_group",
     "write_masks",
 ]

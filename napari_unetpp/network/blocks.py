@@ -107,7 +107,7 @@ def nested(node: nn.Module, up: nn.Module, below: Tensor, skips: Sequence[Tensor
     """
     rows = skips[0].shape[2]
     if torch.is_grad_enabled() or rows <= STRIP * 1.5:
-        return _part(node, up, below, skips, 0, rows)
+        return _joined(node, up(below), skips)
     out: Tensor | None = None
     for start in range(0, rows, STRIP):
         stop = min(start + STRIP, rows)
@@ -131,8 +131,12 @@ def _part(
     """The node's output for the rows from `first`, which is even, to `last`."""
     parts = [skip.narrow(2, first, last - first) for skip in skips]
     half = first // 2
-    sampled = up(below.narrow(2, half, -(-last // 2) - half))
-    found: Tensor = node(torch.cat([crop_to(sampled, like=parts[0]), *parts], dim=1))
+    return _joined(node, up(below.narrow(2, half, -(-last // 2) - half)), parts)
+
+
+def _joined(node: nn.Module, sampled: Tensor, skips: Sequence[Tensor]) -> Tensor:
+    """The node's output, from what was sampled up and from its skips."""
+    found: Tensor = node(torch.cat([crop_to(sampled, like=skips[0]), *skips], dim=1))
     return found
 
 
@@ -145,6 +149,12 @@ def _format_of(x: Tensor) -> torch.memory_format:
 
 def crop_to(x: Tensor, like: Tensor) -> Tensor:
     """Cut the far ends of the spatial axes of `x` to the size of `like` (after rounding up)."""
+    if torch.compiler.is_compiling():
+        # Lengths are symbols then. To compare or to slice them would tie the graph to the odd or
+        # even lengths of the example; to pick pixels by their number doesn't.
+        for axis, size in enumerate(like.shape[2:], start=2):
+            x = x.index_select(axis, torch.arange(size, device=x.device))
+        return x
     if x.shape[2:] == like.shape[2:]:
         return x
     for axis, size in enumerate(like.shape[2:], start=2):

@@ -9,11 +9,10 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.files import read_image, write_masks
+from napari_unetpp.files import read_image, sample_path, write_masks
 from napari_unetpp.widgets.commands import PLUGIN, open_dock
 from napari_unetpp.widgets.dock import SegmentDock
 from napari_unetpp.widgets.geometry import METADATA_KEY
-from napari_unetpp.widgets.samples import sample_path
 
 SAMPLE = "nuclei"
 WINDOW = (1400, 900)

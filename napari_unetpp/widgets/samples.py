@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
-
-from napari_unetpp.files import read_image
+from napari_unetpp.files import read_image, sample_path
 from napari_unetpp.widgets.opening import LayerData, layer_of
 
 _TITLES = {
@@ -14,11 +11,6 @@ _TITLES = {
     "volume": "embryo",
     "histology": "histology",
 }
-
-
-def sample_path(name: str) -> Path:
-    """The file of a sample: "nuclei", "stack", "volume" or "histology"."""
-    return Path(str(files("napari_unetpp"))) / "sample_data" / f"{name}.tif"
 
 
 def nuclei() -> list[LayerData]:
