@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_unetpp.errors import UserError
 from napari_unetpp.export.graph import INPUT, OUTPUT
 from napari_unetpp.export.packages import quiet
 
@@ -70,8 +71,22 @@ class OnnxRun:
         )
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[Any]:
-        """Probabilities ``(classes, *spatial)`` of ``(c, *spatial)``."""
-        found: NDArray[Any] = self._session.run([OUTPUT], {INPUT: image[None]})[0]
+        """Probabilities ``(classes, *spatial)`` of ``(c, *spatial)``.
+
+        Raises
+        ------
+        UserError
+            If onnxruntime can't run the graph for this size.
+        """
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        try:
+            found: NDArray[Any] = self._session.run([OUTPUT], {INPUT: image[None]})[0]
+        except (state.Fail, state.InvalidArgument, state.RuntimeException) as error:
+            raise UserError(
+                f"onnxruntime can't run the exported file for an image of {image.shape[1:]} "
+                f"pixels, so it isn't written ({error}): take the format torch-export."
+            ) from error
         return np.asarray(found[0])
 
 
