@@ -39,8 +39,9 @@ def costs_of(
     piece : tuple of int, optional
         Sides of the plane or volume; see `PIECE`. Small ones cost more per pixel.
     """
-    depth, piece = depth or model.spec.depth, piece or PIECE[model.spec.dims]
-    parameters = [parameter_count(model.network.pruned(k)) for k in range(1, depth + 1)]
+    depth, piece = model.spec.checked_depth(depth), piece or PIECE[model.spec.dims]
+    heads = model.spec.up_to(depth)
+    parameters = [parameter_count(model.network.pruned(k)) for k in heads]
     seconds = _seconds(prepared(model.network, device), device, depth, piece)
     megapixels = prod(piece) / 1e6
     return [Cost(n, 1e3 * s / megapixels) for n, s in zip(parameters, seconds, strict=True)]

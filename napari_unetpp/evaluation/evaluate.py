@@ -138,19 +138,23 @@ def _segment_pair(
 
 
 def _named(heads: Heads) -> dict[str, NDArray[Any]]:
-    """The probabilities ``(class, *spatial)`` of each head and of the ensemble."""
-    named = {f"L{k}": values for k, values in enumerate(heads.values, start=1)}
-    return {**named, ENSEMBLE: heads.ensemble()}
+    """The probabilities ``(class, *spatial)`` of each head and, of several, of the ensemble."""
+    named = {f"L{k}": values for k, values in zip(heads.numbers, heads.values, strict=True)}
+    return {**named, ENSEMBLE: heads.ensemble()} if len(named) > 1 else named
 
 
 def _costs(model: Model, options: SegmentOptions) -> dict[str, Cost]:
     costs = costs_of(model, choose_device(options.device), depth=options.depth)
+    named = {f"L{k}": cost for k, cost in zip(model.spec.heads, costs, strict=False)}
+    if len(named) == 1:
+        return named
     deepest = costs[-1]
-    head_layer = sum(p.numel() for p in model.network.classifiers["L1"].parameters())
+    layers = (model.network.classifiers[head] for head in [*named][:-1])
     ensemble = Cost(
-        deepest.parameters + (len(costs) - 1) * head_layer, deepest.milliseconds_per_megapixel
+        deepest.parameters + sum(p.numel() for layer in layers for p in layer.parameters()),
+        deepest.milliseconds_per_megapixel,
     )
-    return {**{f"L{k}": cost for k, cost in enumerate(costs, start=1)}, ENSEMBLE: ensemble}
+    return {**named, ENSEMBLE: ensemble}
 
 
 def _total(counts: Iterable[Counts]) -> Counts:

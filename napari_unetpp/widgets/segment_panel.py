@@ -225,11 +225,11 @@ class SegmentPanel(QWidget):
         except UserError as error:
             self.say(str(error))
             return
-        depth, words = spec.depth, _WHERE[spec.dims]
+        words = _WHERE[spec.dims]
         if self.where_row.choices != list(words):
             self.where_row.set_choices(list(words), list(words.values()))
             self.where_row.value = list(words)[1]
-        heads = [f"L{k}" for k in range(1, depth + 1)]
+        heads = [f"L{k}" for k in spec.heads]
         before = self.depth_row.value if len(self.depth_row.choices) > 1 else self._preferred_depth
         self.depth_row.set_choices(heads, [f"Run the network to head {head}" for head in heads])
         self.depth_row.value = before if before in heads else heads[-1]
