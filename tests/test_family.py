@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from family_kinds import each
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -39,16 +40,6 @@ def sensible() -> Iterator[Architecture]:
 
 
 ALL = list(sensible())
-EACH = [  # every kind of every part at least once
-    Architecture(skip="none", up="unpooling"),
-    Architecture(skip="plain"),
-    Architecture(skip="plain", block="dense", down="average", up="sub-pixel"),
-    Architecture(skip="unet+", block="residual", down="strided", up="nearest"),
-    Architecture(skip="aggregation", down="l2", up="sub-pixel"),
-    Architecture(block="grouped", groups=2, up="unpooling"),
-    Architecture(down="dilated", up="none"),
-]
-each = pytest.mark.parametrize("architecture", EACH, ids=Architecture.in_words)
 dimensions = pytest.mark.parametrize("dims", [2, 3])
 
 

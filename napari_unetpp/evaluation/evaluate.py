@@ -72,7 +72,7 @@ def evaluate(
         group = "colour" if heads.layout.is_colour else "grey"
         if groups is not None:
             group = groups.get(image_path.stem, UNLISTED)
-        for head, values in _named(heads).items():
+        for head, values in _named(heads, model).items():
             totals[head, group] += count(mask_of(values, threshold), labels, heads)
         progress(number, len(pairs))
 
@@ -137,16 +137,16 @@ def _segment_pair(
         raise UserError(f"{image_path.name}: {error}") from error
 
 
-def _named(heads: Heads) -> dict[str, NDArray[Any]]:
-    """The probabilities ``(class, *spatial)`` of each head and, of several, of the ensemble."""
+def _named(heads: Heads, model: Model) -> dict[str, NDArray[Any]]:
+    """The probabilities ``(class, *spatial)`` of each head and, if it has several, of all."""
     named = {f"L{k}": values for k, values in zip(heads.numbers, heads.values, strict=True)}
-    return {**named, ENSEMBLE: heads.ensemble()} if len(named) > 1 else named
+    return {**named, ENSEMBLE: heads.ensemble()} if len(model.spec.heads) > 1 else named
 
 
 def _costs(model: Model, options: SegmentOptions) -> dict[str, Cost]:
     costs = costs_of(model, choose_device(options.device), depth=options.depth)
     named = {f"L{k}": cost for k, cost in zip(model.spec.heads, costs, strict=False)}
-    if len(named) == 1:
+    if len(model.spec.heads) == 1:
         return named
     deepest = costs[-1]
     layers = (model.network.classifiers[head] for head in [*named][:-1])

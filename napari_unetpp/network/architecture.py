@@ -102,7 +102,7 @@ class Architecture:
         "plain" is U-Net's (Ronneberger et al., 2015), "nested" UNet++'s (Zhou et al., 2018), and
         "unet+" UNet+'s: each node takes just its neighbour (Zhou et al., 2020). "aggregation" is
         wired in the same way, with a single convolution in each node beyond the encoder: iterative
-        deep aggregation (Yu et al., 2018, figure 5, and `IDAUp` of the authors' code).
+        deep aggregation (Yu et al., 2018; `IDAUp` of the authors' code).
     block : {"plain", "residual", "dense", "grouped"}
         What a node is made of, see `network.blocks`.
     groups : int
@@ -291,6 +291,11 @@ def _step(architecture: Architecture, place: Place) -> Step:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
+
+
+def fitting_up(down: Down) -> Up:
+    """How to sample up where nobody says it."""
+    return "none" if down == "dilated" else "transposed"
 
 
 @dataclass(frozen=True)
