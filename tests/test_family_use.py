@@ -28,6 +28,7 @@ from napari_unetpp.models.header import DIGEST_KEY, SPEC_KEY
 from napari_unetpp.network import Architecture
 from napari_unetpp.training.corrections import Source, correct
 from napari_unetpp.training.finetune import finetune
+from napari_unetpp.training.messages import FinetuneTask
 from napari_unetpp.training.options import FINETUNE_FIT, FinetuneOptions
 
 SHAPE = (48, 68)
@@ -287,20 +288,52 @@ def test_a_u_net_is_evaluated(data, u_net):
 # --- fine-tuning
 
 
-@pytest.mark.parametrize("start", ["model", "nothing"])
-def test_a_u_net_is_fine_tuned(tmp_path, u_net, start):
+def tuned(model: Any, output: Path, **options: Any) -> list[Any]:
+    """The events of a fine-tuning of two steps on a plane that is corrected all over."""
     image = (picture(120, 176) * 1000).astype(np.uint16)
     source = Source(image="a", shape=image.shape, layer="mask")
     labels = (image > np.median(image)).astype(np.uint8)
     correction = correct(image[None], labels, kind="classes", source=source)
     fit = dataclasses.replace(FINETUNE_FIT, patch=(32, 48), validations=1)
-    options = FinetuneOptions(minutes=60, steps=2, start=start, fit=fit)
+    how = FinetuneOptions(minutes=60, steps=2, fit=fit, **options)
     device = Device("cpu", torch.float32, "CPU, fp32", "for the tests.")
+    return list(finetune(model, [correction], output=output, options=how, device=device))
+
+
+@pytest.mark.parametrize("start", ["model", "nothing"])
+def test_a_u_net_is_fine_tuned(tmp_path, u_net, start):
     output = tmp_path / "new.safetensors"
 
-    events = list(finetune(u_net, [correction], output=output, options=options, device=device))
+    events = tuned(u_net, output, start=start)
 
     assert set(events[0].scores["held out"]) == {"L3"}
     made = read_model(output)
     assert made.spec.architecture == U_NET
     assert made.spec.heads == (3,)
+
+
+def test_from_nothing_another_network_can_be_made(tmp_path, tiny_model):
+    output, kinds = tmp_path / "new.safetensors", Architecture(skip="plain", block="residual")
+
+    events = tuned(tiny_model, output, start="nothing", architecture=kinds, widths=(4, 6, 8))
+
+    assert set(events[0].scores["held out"]) == {"L1", "L2", "L3"}  # of the old one
+    made = read_model(output)
+    assert (made.spec.architecture, made.spec.heads) == (kinds, (2,))
+    assert made.spec.parent_name == "tiny"
+    assert set(made.spec.history[-1].scores["after"]["held out"]) == {"L2"}
+
+
+def test_another_network_needs_other_weights(tmp_path, tiny_model):
+    with pytest.raises(UserError, match="fit no other network than its own"):
+        FinetuneOptions(architecture=U_NET)
+    grouped = Architecture(block="grouped")
+    with pytest.raises(UserError, match="can't be divided into 8 groups"):
+        tuned(tiny_model, tmp_path / "new.safetensors", start="nothing", architecture=grouped)
+
+
+def test_a_task_carries_the_network_as_json():
+    task = FinetuneTask(
+        model=Path("a"), corrections=(), output=Path("b"), start="nothing", architecture=U_NET
+    )
+    assert FinetuneTask.model_validate_json(task.model_dump_json()) == task

@@ -194,6 +194,27 @@ class ModelSpec(Frozen):
         """The numbers of its heads up to a depth."""
         return tuple(k for k in self.heads if k <= depth)
 
+    def with_network(
+        self, architecture: Architecture | None, widths: tuple[int, ...] | None
+    ) -> ModelSpec:
+        """As it is of another network, with all its heads; where one is none it stays.
+
+        Raises
+        ------
+        UserError
+            If they don't go together.
+        """
+        if architecture is None and widths is None:
+            return self
+        architecture, widths = architecture or self.architecture, widths or self.widths
+        try:
+            architecture.check(widths)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return self.model_copy(
+            update={"architecture": architecture, "widths": widths, "supervised": None}
+        )
+
     def cut_to(self, depth: int) -> ModelSpec:
         """As it is of the network cut to the depth of one of its heads."""
         supervised = None if self.supervised is None else self.up_to(depth)

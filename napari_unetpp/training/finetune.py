@@ -322,12 +322,13 @@ def _start(
     model: Model, classes: int, options: FinetuneOptions, device: Device
 ) -> tuple[ModelSpec, UNetPlusPlus]:
     """Spec and network to train: cut to a depth, with the classes that the user painted."""
-    deepest = CPU_DEPTH if device.kind == "cpu" else model.spec.depth
-    default = max(model.spec.up_to(deepest), default=model.spec.heads[0])
-    depth = model.spec.checked_depth(default if options.depth is None else options.depth)
+    whole = model.spec.with_network(options.architecture, options.widths)
+    deepest = CPU_DEPTH if device.kind == "cpu" else whole.depth
+    default = max(whole.up_to(deepest), default=whole.heads[0])
+    depth = whole.checked_depth(default if options.depth is None else options.depth)
     names = model.spec.classes
     names += tuple(f"class {n}" for n in range(len(names) + 1, classes + 1))
-    spec = model.spec.cut_to(depth).model_copy(update={"classes": names})
+    spec = whole.cut_to(depth).model_copy(update={"classes": names})
     if options.start == "nothing":  # what the weights came from says nothing of these
         bare = spec.model_copy(update={"description": "", "licence": "", "origin": ""})
         return bare, build_network(spec)
