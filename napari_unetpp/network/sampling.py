@@ -55,7 +55,8 @@ class Shuffle(nn.Module):
         dims = len(sizes)
         apart = x.reshape(batch, channels // 2**dims, *(2,) * dims, *sizes)
         order = chain.from_iterable((2 + dims + axis, 2 + axis) for axis in range(dims))
-        return apart.permute(0, 1, *order).reshape(batch, -1, *(2 * size for size in sizes))
+        shuffled = apart.permute(0, 1, *order).reshape(batch, -1, *(2 * size for size in sizes))
+        return _laid_out(shuffled, like=x)
 
 
 class Unpooling(nn.Module):
@@ -77,7 +78,15 @@ class Unpooling(nn.Module):
             _, places = self._pool(guide, 2, ceil_mode=True, return_indices=True)
         flat = values.new_zeros((*values.shape[:2], guide[0, 0].numel()))
         flat = flat.scatter(2, places.flatten(2), values.flatten(2))
-        return flat.view(guide.shape)
+        return _laid_out(flat.view(guide.shape), like=x)
+
+
+def _laid_out(x: Tensor, like: Tensor) -> Tensor:
+    """With the channels last in memory if those of `like` are: else the next layer copies it."""
+    if like.stride(1) != 1:
+        return x
+    last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    return x.contiguous(memory_format=last)
 
 
 def _strided(channels: int, units: Units) -> nn.Module:
