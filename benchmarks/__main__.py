@@ -13,6 +13,7 @@ import typer
 
 from benchmarks import cluster as cluster_
 from benchmarks import engine as engine_
+from benchmarks import family as family_
 from benchmarks import finetune as finetune_
 from benchmarks import heads as heads_
 from benchmarks import large as large_
@@ -51,6 +52,12 @@ def engine(
 ) -> None:
     """Time of each head against the same weights in plain eager fp32."""
     report(lambda: engine_.sheets(size=size, rounds=rounds, repeats=repeats, steps=steps), markdown)
+
+
+@app.command()
+def family(*, markdown: Markdown = False) -> None:
+    """Parameters, arithmetic and memory of the networks that can be chosen: counted."""
+    report(family_.sheets, markdown)
 
 
 @app.command()

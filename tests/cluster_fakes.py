@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_unetpp.files import ImageFile
 from napari_unetpp.inference.layout import Layout
 
 DEPTH = 2
+MODEL = SimpleNamespace(spec=SimpleNamespace(heads=tuple(range(1, DEPTH + 1))))
 STARTED, COMPUTED, WRITTEN, VICTIM = "started", "computed", "written", "victim"
 
 
@@ -63,7 +65,7 @@ class Fake:
         from napari_unetpp.cluster import engine
 
         engine.probabilities = self.probabilities  # type: ignore[assignment]
-        engine.model_of = lambda content: None  # type: ignore[assignment,return-value]
+        engine.model_of = lambda content: MODEL  # type: ignore[assignment,return-value]
         engine.use_cores = lambda count: None  # type: ignore[assignment]
         os.fsync = lambda file: None  # no one cuts the power during a test
         if not hasattr(LocalStore, "really_set"):

@@ -18,6 +18,8 @@ from napari_unetpp.inference.normalise import find_limits
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.inference.predict import segment
 from napari_unetpp.models import Store
+from napari_unetpp.models.file import save_model
+from napari_unetpp.network import Architecture
 from napari_unetpp.widgets import SegmentDock, run_demo
 from napari_unetpp.widgets.commands import segment_active_layer
 from napari_unetpp.widgets.geometry import METADATA_KEY
@@ -55,9 +57,9 @@ def finish(qtbot: Any, dock: SegmentDock) -> Callable[[], None]:
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each plane takes a while, so that a run over a long stack is still on when it is ended."""
 
-    def slowly(*args: Any) -> Any:
+    def slowly(*args: Any, **kwargs: Any) -> Any:
         time.sleep(0.05)
-        return find_limits(*args)
+        return find_limits(*args, **kwargs)
 
     monkeypatch.setattr("napari_unetpp.inference.reading.find_limits", slowly)
 
@@ -159,6 +161,31 @@ def test_provenance_is_enough_to_run_it_again(viewer, dock, finish, tiny_model):
     )
     again = segment(image.data, tiny_model, axes=made["axes"], options=options)
     np.testing.assert_array_equal(layer_of(dock, "L2").data, again.masks(made["threshold"])[1])
+
+
+def test_a_model_with_one_head_has_that_alone(viewer, dock, finish, make_model, tiny_store):
+    model = make_model(architecture=Architecture(skip="plain"))
+    path = tiny_store.folder / "u-net.safetensors"
+    save_model(model.network, model.spec.model_copy(update={"name": "u-net"}), path)
+    dock.segment_panel.model_box.refresh()
+    dock.segment_panel.model_box.names.setCurrentText("u-net")
+    assert dock.segment_panel.depth_row.choices == ["L3"]
+    assert not {"L1", "L2"} & set(dock.heads_panel.boxes)
+
+    image = viewer.add_image(noise(SHAPE), name="cells")
+    press_segment(dock)
+    finish()
+
+    assert [layer.name for layer in viewer.layers] == ["cells", "cells · L3"]
+    np.testing.assert_array_equal(layer_of(dock, "L3").data, segment(image.data, model).masks()[0])
+    boxes = dock.heads_panel.boxes
+    assert boxes["L3"].isChecked()
+    assert boxes["instances"].isEnabled()
+    assert not boxes["ensemble"].isEnabled()
+    dock.heads_panel.slider.setValue(0.2)
+    finish()
+    expected = segment(image.data, model).masks(0.2)[0]
+    np.testing.assert_array_equal(layer_of(dock, "L3").data, expected)
 
 
 def test_depth_limits_the_heads_and_a_deeper_run_goes_on_in_the_same_layers(viewer, dock, finish):

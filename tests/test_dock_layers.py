@@ -67,9 +67,9 @@ def told(monkeypatch):
 def slow(monkeypatch):
     """Each plane takes a while, so that a run is still on when it is ended."""
 
-    def slowly(*args):
+    def slowly(*args, **kwargs):
         time.sleep(0.05)
-        return find_limits(*args)
+        return find_limits(*args, **kwargs)
 
     monkeypatch.setattr("napari_unetpp.inference.reading.find_limits", slowly)
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from napari_unetpp.network import UNetPlusPlus
-from napari_unetpp.network.blocks import ConvBlock
+from napari_unetpp.network.blocks import ConvBlock, Units
 from napari_unetpp.network.cost import multiply_adds
 
 WIDTHS = (4, 6, 8, 8)
@@ -212,8 +212,8 @@ def test_a_constant_channel_count_is_no_rule():
 
 
 def test_bias_only_where_no_norm_follows():
-    assert ConvBlock(1, 2, dims=2, norm="batch", dropout=0)[0].bias is None
-    assert ConvBlock(1, 2, dims=2, norm=None, dropout=0)[0].bias is not None
+    assert ConvBlock(1, 2, Units(dims=2, norm="batch"))[0].bias is None
+    assert ConvBlock(1, 2, Units(dims=2, norm=None))[0].bias is not None
 
 
 @pytest.mark.parametrize(
@@ -259,6 +259,6 @@ def test_strips_make_no_difference(monkeypatch, dims, shape, last):
         network, x = network.to(memory_format=kind), x.to(memory_format=kind)
     with torch.inference_mode():
         whole = network(x)
-        monkeypatch.setattr("napari_unetpp.network.blocks.STRIP", 16)
+        monkeypatch.setattr("napari_unetpp.network.strips.STRIP", 16)
         for one, other in zip(whole, network(x), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

@@ -57,7 +57,7 @@ def test_what_a_killed_process_left_goes_with_the_next_store(folder):
     left, other = folder / f"results-{int(ended.stdout)}-abc", folder / f"results-{os.getpid()}-d"
     for each in (left, other):
         each.mkdir(parents=True)
-    Heads.empty(Layout("YX", (40, 50)), depth=2)
+    Heads.empty(Layout("YX", (40, 50)), numbers=(1, 2))
     assert not left.exists()
     assert other.exists()
 
@@ -91,7 +91,7 @@ def test_a_full_disk_is_told_and_what_is_there_stays(tiny_model, monkeypatch):
 def test_a_disk_that_is_nearly_full_is_not_filled_up(monkeypatch):
     monkeypatch.setattr(room, "SPARE_BYTES", 1 << 60)
     with pytest.raises(UserError, match="GB are free in"):
-        Heads.empty(Layout("YX", (40, 50)), depth=2)
+        Heads.empty(Layout("YX", (40, 50)), numbers=(1, 2))
     assert room.used_bytes() == 0
 
 

@@ -101,12 +101,12 @@ class Job:
     @property
     def depth(self) -> int:
         """The deepest head."""
-        return self.options.depth or self.model.spec.depth
+        return self.model.spec.checked_depth(self.options.depth)
 
     @property
     def masks(self) -> list[str]:
         """The names of the masks that are written."""
-        all_heads = [f"L{k}" for k in range(1, self.depth + 1)]
+        all_heads = [f"L{k}" for k in self.model.spec.up_to(self.depth)]
         return {"all": all_heads, "deepest": all_heads[-1:], "ensemble": [ENSEMBLE]}[self.heads]
 
     @property

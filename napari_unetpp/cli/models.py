@@ -17,6 +17,7 @@ from napari_unetpp.models import Store, load_model
 if TYPE_CHECKING:
     from napari_unetpp.models import HistoryEntry
     from napari_unetpp.models.file import Model
+    from napari_unetpp.network import Architecture
 
 models = typer.Typer(no_args_is_help=True, help="List, show, import, export and remove models.")
 
@@ -35,8 +36,9 @@ def list_models() -> None:
         except UserError as error:
             table.add_row(*cells(name, whose, "", "", str(error)))
         else:
-            heads = f"L1 to L{spec.depth}"
-            table.add_row(*cells(name, whose, heads, str(spec.in_channels), spec.description))
+            table.add_row(
+                *cells(name, whose, spec.heads_in_words, str(spec.in_channels), spec.description)
+            )
     results.print(table)
     say(f"Yours are kept in {store.folder}.")
 
@@ -89,7 +91,7 @@ def _facts(model: Model) -> dict[str, str]:
 
     spec = model.spec
     normalisation = spec.normalisation
-    counts = {k: parameter_count(model.network.pruned(k)) for k in range(1, spec.depth + 1)}
+    counts = {k: parameter_count(model.network.pruned(k)) for k in spec.heads}
     return {
         "name": spec.name,
         "description": spec.description or "none",
@@ -99,12 +101,26 @@ def _facts(model: Model) -> dict[str, str]:
         "channels": str(spec.in_channels),
         "classes": ", ".join(spec.classes),
         "dimensions": f"{spec.dims}D",
+        **_kinds(spec.architecture),
+        "heads": spec.heads_in_words,
         "widths": ", ".join(map(str, spec.widths)),
         "norm": spec.norm or "none",
         "normalisation": f"percentiles {normalisation.low:g} and {normalisation.high:g}, "
         f"background {normalisation.background}, gamma {normalisation.gamma}",
         "parameters": ", ".join(f"L{k} {count:,}" for k, count in counts.items()),
         "file format": str(spec.format),
+    }
+
+
+def _kinds(architecture: Architecture) -> dict[str, str]:
+    """The network by its name, and each of its parts."""
+    groups = f", {architecture.groups} groups" if architecture.block == "grouped" else ""
+    return {
+        "network": architecture.kind.name,
+        "skip": architecture.skip,
+        "block": f"{architecture.block}{groups}",
+        "down": architecture.down,
+        "up": architecture.up,
     }
 
 

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from pydantic import ValidationError
 
 from napari_unetpp.cli.console import progress_bar, say, until_interrupted
+from napari_unetpp.cli.network import (
+    BlockOption,
+    DownOption,
+    GroupsOption,
+    HeadsOption,
+    NetworkOption,
+    SkipOption,
+    UpOption,
+    WidthsOption,
+    network_fields,
+    spec_of,
+)
 from napari_unetpp.cli.options import DeviceOption, ForceOption, ImagesArgument, LabelsArgument
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Dims
-from napari_unetpp.models import ModelSpec
 from napari_unetpp.models.spec import Normalisation
+from napari_unetpp.network.architecture import Architecture
 
 if TYPE_CHECKING:
     from napari_unetpp.training.fit import FitEvent
@@ -59,9 +70,14 @@ def train(
     scale: Annotated[
         float, typer.Option(min=1.0, help="Objects are made up to so many times larger, smaller.")
     ] = 1.6,
-    widths: Annotated[
-        str, typer.Option(help="Channels of the rows of the network; one row more than heads.")
-    ] = "32,64,128,256,512",
+    network: NetworkOption = "unet++",
+    skip: SkipOption = None,
+    block: BlockOption = "plain",
+    groups: GroupsOption = Architecture.groups,
+    down: DownOption = "max",
+    up: UpOption = None,
+    heads: HeadsOption = None,
+    widths: WidthsOption = None,
     volumes: Annotated[
         bool, typer.Option("--volumes", help="Learn volumes (3D) rather than their planes.")
     ] = False,
@@ -94,6 +110,9 @@ def train(
 ) -> None:
     """Train a model of one grey channel and one class; colour is turned to grey.
 
+    Other networks than UNet++ are a NETWORK of the papers, or are put together from SKIP, BLOCK,
+    DOWN and UP; what doesn't go together is refused, with the reason.
+
     IMAGES and LABELS hold files of the same names; labels are masks or instances, 0 is
     background. Ctrl-C ends the training and keeps the best so far, and the same command goes on
     from there, also after a crash. The score of each validation is kept beside
@@ -101,7 +120,25 @@ def train(
     """
     if output.suffix != SUFFIX:
         raise UserError(f"The model's file is {output.name!r}: give one that ends in {SUFFIX}.")
-    spec = _spec(name or output.stem, widths, norm, 3 if volumes else 2, voxel_size).model_copy(
+    dims: Dims = 3 if volumes else 2
+    spec = spec_of(
+        {
+            "name": name or output.stem,
+            **network_fields(
+                network,
+                skip=skip,
+                block=block,
+                groups=groups,
+                down=down,
+                up=up,
+                widths=widths,
+                heads=heads,
+            ),
+            "norm": None if norm == "none" else norm,
+            "dims": dims,
+            "voxel_size": None if voxel_size is None else _lengths(voxel_size, dims),
+        }
+    ).model_copy(
         update={
             "classes": (finds,),
             "description": description,
@@ -136,7 +173,8 @@ def train(
         stains=stains,
     )
     where = choose_device(device)
-    say(f"Training {spec.name} on {where.label}: {where.reason}")
+    about = f"{spec.architecture.in_words()}, heads {spec.heads_in_words}"
+    say(f"Training {spec.name} ({about}) on {where.label}: {where.reason}")
     with until_interrupted() as stop:
         events = train_model(
             data, spec, options, device=where, output=output, half=half, force=force, stop=stop
@@ -149,25 +187,10 @@ def train(
     say(f"{spec.name} was trained for {last} steps: it is in {output}.")
 
 
-def _spec(name: str, widths: str, norm: str, dims: Dims, voxel_size: str | None) -> ModelSpec:
-    fields: dict[str, Any] = {"name": name, "widths": widths.split(",")}
-    if voxel_size is not None:
-        if dims != 3:
-            raise UserError("A voxel size is for volumes: give --volumes, or leave it out.")
-        fields["voxel_size"] = voxel_size.split(",")
-    try:
-        return ModelSpec(**fields, norm=None if norm == "none" else "batch", dims=dims)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option, value = first["loc"][0], fields[str(first["loc"][0])]
-        wanted = {
-            "name": "begin with a letter or digit, and use letters, digits, spaces and . _ + -",
-            "widths": "give two to nine whole numbers like 32,64,128,256,512",
-            "voxel_size": "give three lengths in µm above 0, along Z, Y and X, like 0.5,0.5,0.5",
-        }[str(option)]
-        shown = value if isinstance(value, str) else ",".join(value)
-        words = str(option).replace("_", " ")
-        raise UserError(f"The {words} {shown!r} can't be used: {wanted}.") from error
+def _lengths(voxel_size: str, dims: Dims) -> list[str]:
+    if dims != 3:
+        raise UserError("A voxel size is for volumes: give --volumes, or leave it out.")
+    return voxel_size.split(",")
 
 
 def _follow(events: Iterator[FitEvent], options: FitOptions) -> int:

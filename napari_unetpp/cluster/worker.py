@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,8 @@ def _segment_piece(plan: Plan, number: int) -> None:
         )
     key = plan.key(index, region)
     for name in plan.results:
-        tools.masks[name][0][key] = mask_of(_chosen(values, name), plan.threshold)
+        chosen = _chosen(values, name, tools.model.spec.heads)
+        tools.masks[name][0][key] = mask_of(chosen, plan.threshold)
 
 
 def _thin_piece(plan: Plan, level: int, number: int) -> None:
@@ -104,10 +106,10 @@ def _thin_piece(plan: Plan, level: int, number: int) -> None:
         add_level(finer, coarser, piece_at(coarser.shape, plan.piece, number))
 
 
-def _chosen(values: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """The probabilities ``(class, *region)`` of a result, from those of all heads."""
+def _chosen(values: NDArray[np.uint8], name: str, numbers: Sequence[int]) -> NDArray[np.uint8]:
+    """The probabilities ``(class, *region)`` of a result, from those of the heads `numbers`."""
     if name != ENSEMBLE:
-        return np.asarray(values[int(name.removeprefix("L")) - 1])
+        return np.asarray(values[numbers.index(int(name.removeprefix("L")))])
     reached = np.full(values.shape[2:], len(values), np.uint8)
     return np.asarray(mean_of(values, reached))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from statistics import median
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_unetpp.errors import UserError
 from napari_unetpp.evaluation.scores import Cost
 from napari_unetpp.evaluation.steps import Steps, result_of
 from napari_unetpp.inference.devices import Device, memory_format, prepared, tune_allocator
@@ -71,7 +70,7 @@ def measure_costs(
     list of Cost
         Of the heads that the model has, the shallowest first.
     """
-    heads = heads_of(model, depth)
+    heads = model.spec.up_to(model.spec.checked_depth(depth))
     network = prepared(model.network, device)
     seconds = yield from _timed(network, device, heads, tile)
     sides = tile.shape[1:]
@@ -86,29 +85,15 @@ def measure_costs(
     ]
 
 
-def heads_of(model: Model, depth: int | None = None) -> list[int]:
-    """The numbers of the heads that a model has, up to a depth.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
-    heads = [k for k in model.network.supervised if depth is None or k <= depth]
-    if not heads:
-        there = ", ".join(f"L{k}" for k in model.network.supervised)
-        raise UserError(
-            f"The depth is {depth}, but {model.spec.name} has {there}: choose one of these."
-        )
-    return heads
-
-
 def by_name(model: Model, costs: list[Cost]) -> dict[str, Cost]:
-    """The costs of heads by their names, and that of the ensemble of them all.
+    """The costs of heads by their names, and that of the ensemble if the model has several heads.
 
     The ensemble costs as much as the deepest, with the last layers of the other heads added.
     """
-    heads = heads_of(model)[: len(costs)]
+    heads = model.spec.heads[: len(costs)]
+    named = {f"L{k}": cost for k, cost in zip(heads, costs, strict=True)}
+    if len(model.spec.heads) == 1:
+        return named
     layers = (model.network.classifiers[f"L{k}"] for k in heads[:-1])
     deepest = costs[-1]
     ensemble = Cost(
@@ -116,7 +101,7 @@ def by_name(model: Model, costs: list[Cost]) -> dict[str, Cost]:
         milliseconds_per_megapixel=deepest.milliseconds_per_megapixel,
         memory=deepest.memory,
     )
-    return {**{f"L{k}": cost for k, cost in zip(heads, costs, strict=True)}, ENSEMBLE: ensemble}
+    return {**named, ENSEMBLE: ensemble}
 
 
 def parameter_count(network: UNetPlusPlus) -> int:
@@ -125,7 +110,7 @@ def parameter_count(network: UNetPlusPlus) -> int:
 
 
 def _timed(
-    network: UNetPlusPlus, device: Device, heads: list[int], tile: NDArray[np.float32]
+    network: UNetPlusPlus, device: Device, heads: Sequence[int], tile: NDArray[np.float32]
 ) -> Steps[list[float]]:
     """Seconds from the input to each head; yields how far it is."""
     tune_allocator()

@@ -71,7 +71,7 @@ def evaluate(
         group = "colour" if heads.layout.is_colour else "grey"
         if groups is not None:
             group = groups.get(image_path.stem, UNLISTED)
-        for head, values in _named(heads).items():
+        for head, values in _named(heads, model).items():
             totals[head, group] += count(mask_of(values, threshold), labels, heads)
         progress(number, len(pairs))
 
@@ -136,10 +136,10 @@ def _segment_pair(
         raise UserError(f"{image_path.name}: {error}") from error
 
 
-def _named(heads: Heads) -> dict[str, NDArray[Any]]:
-    """The probabilities ``(class, *spatial)`` of each head and of the ensemble."""
-    named = {f"L{k}": values for k, values in enumerate(heads.values, start=1)}
-    return {**named, ENSEMBLE: heads.ensemble()}
+def _named(heads: Heads, model: Model) -> dict[str, NDArray[Any]]:
+    """The probabilities ``(class, *spatial)`` of each head and, if it has several, of all."""
+    named = {f"L{k}": values for k, values in zip(heads.numbers, heads.values, strict=True)}
+    return {**named, ENSEMBLE: heads.ensemble()} if len(model.spec.heads) > 1 else named
 
 
 def _total(counts: Iterable[Counts]) -> Counts:

@@ -17,7 +17,6 @@ from napari_unetpp.evaluation.depths import (
     ENSEMBLE,
     PIECE,
     by_name,
-    heads_of,
     measure_costs,
 )
 from napari_unetpp.evaluation.metrics import PixelCounts
@@ -142,7 +141,7 @@ def measure(
     indices = list(layout.indices() if options.indices is None else options.indices)
     region = options.region or layout.whole
     device = choose_device(options.device)
-    deepest = f"L{heads_of(model, options.depth)[-1]}"
+    deepest = f"L{model.spec.checked_depth(options.depth)}"
     counts: dict[str, PixelCounts] = defaultdict(PixelCounts)
     for number, index in enumerate(indices):
         masks = yield from scaled(
@@ -190,7 +189,7 @@ def _masks(
         if event.head == 0:
             raise UserError(event.notice)
         yield event.fraction
-    heads = heads_of(model, options.depth)
+    heads = model.spec.up_to(model.spec.checked_depth(options.depth))
     values = np.stack([seen.read_head(k, index, region) for k in heads])
     masks = {f"L{k}": mask_of(v, threshold) for k, v in zip(heads, values, strict=True)}
     if len(heads) > 1:

@@ -64,7 +64,7 @@ class TileEvent:
     Attributes
     ----------
     head : int
-        Its number, from 1; 0 where a tile could not be read, as `notice` says.
+        Its number, like 1 for L1; 0 where a tile could not be read, as `notice` says.
     index : Index
         Of the plane or volume.
     region : tuple of slice
@@ -130,8 +130,8 @@ class Run:
         self.tile = options.tile or tile_for(spec, depth, self.device)
         self.is_free = options.tile is None  # tiles may be longer one way than the other
         self.notice = ""
-        costs = [multiply_adds(model.network, k) for k in range(1, depth + 1)]
-        self.shares = [cost / costs[-1] for cost in costs]  # of a tile, when head k is there
+        costs = {k: multiply_adds(model.network, k) for k in spec.up_to(depth)}
+        self.shares = {k: cost / costs[depth] for k, cost in costs.items()}  # of a tile, by then
 
     def events(self) -> Iterator[TileEvent]:
         """Do it, step by step."""
@@ -174,17 +174,18 @@ class Run:
                 yield TileEvent(0, index, region, end, self.device, self.notice)
                 continue
             share = self.grid.to_image(tile.share(done), tile.region, target)[part]
-            for k, values in enumerate(self._probabilities(network, pixels), start=1):
+            for k, values in zip(self.shares, self._probabilities(network, pixels), strict=True):
                 found = self.grid.to_image(values, tile.region, target)[(slice(None), *part)]
                 self._blend_in(k, index, region, found, share)
-                fraction = start + self.shares[k - 1] / len(tiles) / count
+                fraction = start + self.shares[k] / len(tiles) / count
                 yield TileEvent(k, index, region, fraction, self.device, self.notice)
             done.append(tile)
 
     def _tiles(self, wanted: Region) -> list[Tile]:
         """Tiles of the network's grid, those next to the focus first."""
         dims = self.layout.dims
-        overlap, stride = overlap_for(self.depth, dims), 2**self.model.spec.depth
+        spec = self.model.spec
+        overlap, stride = overlap_for(self.depth, dims, spec.architecture), 2**spec.depth
         around = grown(  # the border of what is wanted sees what lies around it
             self.grid.of_network(wanted), overlap // 2 + stride, self.grid.shape
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from napari_unetpp.inference.room import (
 
 @dataclass(frozen=True)
 class Heads:
-    """Probabilities of heads L1 … Lk for a whole image, filled in while the network runs.
+    """Probabilities of the heads of a network for a whole image, filled in while it runs.
 
     Attributes
     ----------
@@ -31,19 +32,22 @@ class Heads:
     layout : Layout
         How the image is taken apart; `spatial` are its `result_axes`.
     reached : uint8 array
-        Shape ``spatial``: the deepest head that is computed for each pixel, 0 for none yet.
+        Shape ``spatial``: how many heads are computed for each pixel, from the shallowest on.
+    numbers : tuple of int
+        Of the heads, the shallowest first: 1 for L1.
     """
 
     values: NDArray[Any]
     layout: Layout
     reached: NDArray[np.uint8]
+    numbers: tuple[int, ...]
 
     @classmethod
     def empty(
         cls,
         layout: Layout,
         *,
-        depth: int,
+        numbers: Sequence[int],
         classes: int = 1,
         dtype: Any = np.uint8,
         in_memory: bool | None = None,
@@ -58,14 +62,14 @@ class Heads:
             If there is no room for them on the disk.
         """
         shape = layout.result_shape
-        all_heads = (depth, classes, *shape)
+        all_heads = (len(numbers), classes, *shape)
         if in_memory is None:
             in_memory = fits_in_memory(bytes_of(all_heads, dtype) + bytes_of(shape, np.uint8))
         if not in_memory:
             check_room()
         values = room_for(all_heads, dtype, dims=layout.dims, in_memory=in_memory)
         reached = room_for(shape, np.uint8, dims=layout.dims, in_memory=in_memory)
-        return cls(values, layout, reached)
+        return cls(values, layout, reached, tuple(numbers))
 
     @property
     def in_memory(self) -> bool:
@@ -75,7 +79,7 @@ class Heads:
     @property
     def depth(self) -> int:
         """The number of the last head."""
-        return int(self.values.shape[0])
+        return self.numbers[-1]
 
     @property
     def axes(self) -> str:
@@ -115,24 +119,24 @@ class Heads:
         return self.layout.ordered(np.asarray(self.reached[key]))
 
     def read_head(self, head: int, index: Index, region: Region) -> NDArray[Any]:
-        """The probabilities of one head, from 1, in a region of a piece: ``(class, *spatial)``."""
-        key = self.layout.result_key(index, region)
-        return self.layout.ordered(np.asarray(self.values[(head - 1, slice(None), *key)]))
+        """The probabilities of one head in a region of a piece: ``(class, *spatial)``."""
+        key, place = self.layout.result_key(index, region), self.numbers.index(head)
+        return self.layout.ordered(np.asarray(self.values[(place, slice(None), *key)]))
 
     def write(self, head: int, index: Index, region: Region, values: NDArray[Any]) -> None:
-        """Fill in a head, from 1, in a region of a piece, ``(class, *spatial)``.
+        """Fill in a head in a region of a piece, ``(class, *spatial)``; the shallowest first.
 
         Raises
         ------
         UserError
             If the results are on the disk, and that is full.
         """
-        key = self.layout.result_key(index, region)
+        key, place = self.layout.result_key(index, region), self.numbers.index(head)
         try:
-            self.values[(head - 1, slice(None), *key)] = self.layout.as_in_image(values)
+            self.values[(place, slice(None), *key)] = self.layout.as_in_image(values)
             reached = np.asarray(self.reached[key])
-            if (reached < head).any():
-                self.reached[key] = np.maximum(reached, head)
+            if (reached <= place).any():
+                self.reached[key] = np.maximum(reached, place + 1)
         except OSError as error:
             raise not_written(error) from error
 
@@ -147,19 +151,24 @@ class Window:
         Shape ``(head, class, *region)``.
     region : tuple of slice
         Where in the plane or volume.
+    numbers : tuple of int
+        Of the heads.
     """
 
     values: NDArray[Any]
     region: Region
+    numbers: tuple[int, ...]
 
     def read_head(self, head: int, index: Index, region: Region) -> NDArray[Any]:
         """As in `Heads`."""
-        found: NDArray[Any] = self.values[head - 1][(..., *inside(region, self.region))]
+        place = self.numbers.index(head)
+        found: NDArray[Any] = self.values[place][(..., *inside(region, self.region))]
         return found
 
     def write(self, head: int, index: Index, region: Region, values: NDArray[Any]) -> None:
         """As in `Heads`."""
-        self.values[head - 1][(..., *inside(region, self.region))] = values
+        place = self.numbers.index(head)
+        self.values[place][(..., *inside(region, self.region))] = values
 
 
 class LazyMask:
@@ -170,13 +179,14 @@ class LazyMask:
     heads : Heads
         Of what.
     head : int, optional
-        Which one, from 1; by default the mean of all.
+        Which one, by its number; by default the mean of all.
     threshold : float
         See `mask_of`.
     """
 
     def __init__(self, heads: Heads, head: int | None = None, threshold: float = 0.5) -> None:
-        self._heads, self._head, self._threshold = heads, head, threshold
+        self._heads, self._threshold = heads, threshold
+        self._place = None if head is None else heads.numbers.index(head)
         self.shape = tuple(int(n) for n in heads.reached.shape)
         self.dtype = np.dtype(np.uint8)
         self.chunks = getattr(heads.reached, "chunks", self.shape)
@@ -184,9 +194,9 @@ class LazyMask:
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """A part of the mask, by integers, slices and an ellipsis."""
         key = key if isinstance(key, tuple) else (key,)
-        which = slice(None) if self._head is None else slice(self._head - 1, self._head)
+        which = slice(None) if self._place is None else slice(self._place, self._place + 1)
         values = np.asarray(self._heads.values[(which, slice(None), *key)])
-        if self._head is None:
+        if self._place is None:
             mean = mean_of(values, np.asarray(self._heads.reached[key]))
             return mask_of(mean, self._threshold)
         return mask_of(values[0], self._threshold)

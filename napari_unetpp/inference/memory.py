@@ -8,8 +8,6 @@ channels, at the resolution of their row, is what a pixel of the tile costs; mea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import psutil
 import torch
 
@@ -17,11 +15,18 @@ from napari_unetpp.inference import remembered
 from napari_unetpp.inference.devices import Device
 from napari_unetpp.inference.options import SMALLEST_TILE
 from napari_unetpp.models.spec import ModelSpec
-from napari_unetpp.network.blocks import STRIP
-from napari_unetpp.network.unetpp import grid
+from napari_unetpp.network.architecture import Place, schedule
+from napari_unetpp.network.strips import STRIP
 
 OVERHEAD = 1.3
 """Measured peak over the sum of the tensors: libraries reorder some of them."""
+OUTPUTS = 2
+"""Of a node's two convolutions, in memory at once."""
+BESIDE = {"residual": 1, "sub-pixel": 1, "unpooling": 3}
+"""Tensors as wide as the node that some blocks and ways up need besides: the shortcut; what is not
+yet shuffled; empty space to put values into, and the numbers of the places."""
+COPIES = {"dense": 2}
+"""How often some blocks hold their input besides: with new channels behind it, and reordered."""
 MOST_ON_CPU = {2: 1.18e9, 3: 2.2e9}
 """Bytes that a tile may take on a CPU: of planes as large as 960² for L4 in fp32, 1392² in bf16. Of
 volumes more, as tiles of 96³ would compute most voxels several times."""
@@ -32,25 +37,33 @@ LARGEST_TILE = {2: 2048, 3: 192}
 """Where memory abounds: the first results should come soon all the same."""
 
 
-def channels_at_peak(widths: Sequence[int], dims: int, depth: int, side: int) -> float:
+def channels_at_peak(spec: ModelSpec, depth: int, side: int) -> float:
     """Values that are in memory at once for each pixel of a tile of a side, run to head `depth`."""
-    rows = [0.0] * (depth + 1)
+    kinds, widths = spec.architecture, spec.widths
+    held: dict[Place, float] = {}
     peak = 0.0
-    for i, j in grid(depth):
-        shrink = float(2 ** (dims * i))
-        strip = min(1.0, STRIP * 2**i / side) if j else 1.0  # see `blocks.nested`
-        inputs = (j + 2) * widths[i] if j else (widths[i - 1] if i else 1)
-        whole = widths[i] + widths[i + 1] / 2**dims if j else 0  # what comes out, and from below
-        if i + j == depth and j:
-            rows[i + 1] = 0.0  # nothing reads that row any more
-        peak = max(peak, sum(rows) + (whole + strip * (inputs + 2 * widths[i])) / shrink)
-        rows[i] += widths[i] / shrink
+    for step in schedule(kinds, depth):
+        i, j = step.place
+        pixel = float(kinds.shrink(i) ** spec.dims)
+        strip = min(1.0, STRIP * kinds.shrink(i) / side) if j else 1.0  # see `network.strips`
+        inputs = (len(step.skips) + 2) * widths[i] if j else (widths[i - 1] if i else 1)
+        working = inputs * (1 + COPIES.get(kinds.block_in(j), 0)) + OUTPUTS * widths[i]
+        working += BESIDE.get(kinds.block_in(j), 0) * widths[i]
+        if j:
+            working += BESIDE.get(kinds.up, 0) * widths[i]
+        whole = widths[i] if j else 0  # what the strips are put together to
+        # What others read again below counts twice: `OVERHEAD` was measured with that.
+        twice = 0.0 if step.source is None or step.source in step.last else held[step.source]
+        peak = max(peak, sum(held.values()) + twice * (j > 0) + (whole + strip * working) / pixel)
+        held[step.place] = widths[i] / pixel
+        for place in step.last:
+            del held[place]
     return peak
 
 
 def bytes_of_tile(spec: ModelSpec, depth: int, device: Device, side: int) -> float:
     """What the network takes for a square or cubic tile, as far as the model of memory goes."""
-    peak = channels_at_peak(spec.widths, spec.dims, depth, side)
+    peak = channels_at_peak(spec, depth, side)
     return OVERHEAD * float(side) ** spec.dims * peak * device.dtype.itemsize
 
 

@@ -85,12 +85,17 @@ def segment_tiles(
     """
     options = options or SegmentOptions()
     layout = Layout.of(image, axes, dims=model.spec.dims)
-    depth = _checked_depth(options, model.spec)
+    depth = model.spec.checked_depth(options.depth)
     _check(image, layout, options, model.spec)
     dtype = np.float32 if options.floats else np.uint8
     classes = len(model.spec.classes)
-    heads = into or Heads.empty(layout, depth=depth, classes=classes, dtype=dtype)
-    if heads.layout != layout or heads.depth < depth or heads.values.shape[1] != classes:
+    numbers = model.spec.up_to(depth)
+    heads = into or Heads.empty(layout, numbers=numbers, classes=classes, dtype=dtype)
+    if (
+        heads.layout != layout
+        or not set(numbers) <= set(heads.numbers)
+        or heads.values.shape[1] != classes
+    ):
         raise ValueError("`into` holds the heads of another image or model.")
     return heads, Run(image, model, layout, options, depth, heads).events()
 
@@ -121,7 +126,8 @@ def segment_region(
     Returns
     -------
     array
-        Probabilities ``(head, class, *region)``, dtype as for `Heads`.
+        Probabilities ``(head, class, *region)`` of the heads that the model has up to the depth,
+        dtype as for `Heads`.
 
     Raises
     ------
@@ -149,21 +155,12 @@ def segment_region_tiles(
     """As `segment_region`, step by step; see `segment_tiles`."""
     options = replace(options or SegmentOptions(), indices=[index], region=region)
     layout = Layout.of(image, axes, dims=model.spec.dims)
-    depth = _checked_depth(options, model.spec)
+    depth = model.spec.checked_depth(options.depth)
     _check(image, layout, options, model.spec)
-    shape = (depth, len(model.spec.classes), *(part.stop - part.start for part in region))
-    window = Window(np.zeros(shape, np.float32 if options.floats else np.uint8), region)
+    numbers = model.spec.up_to(depth)
+    shape = (len(numbers), len(model.spec.classes), *(part.stop - part.start for part in region))
+    window = Window(np.zeros(shape, np.float32 if options.floats else np.uint8), region, numbers)
     return window, Run(image, model, layout, options, depth, window).events()
-
-
-def _checked_depth(options: SegmentOptions, spec: ModelSpec) -> int:
-    depth = spec.depth if options.depth is None else options.depth
-    if not 1 <= depth <= spec.depth:
-        raise UserError(
-            f"The depth is {depth}, but {spec.name} has the heads L1 to L{spec.depth}: choose one "
-            "of them."
-        )
-    return depth
 
 
 def _check(image: ArrayLike, layout: Layout, options: SegmentOptions, spec: ModelSpec) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unetpp.inference.layout import Region, common, inside, is_empty
+from napari_unetpp.network.architecture import DOWNS, SEEN, UNETPP, UPS, Architecture
 
 LARGEST_OVERLAP = {2: 192, 3: 64}
 """Pixels: in 2D twice the halo of L4 and a little, deeper networks are cut short. In 3D as much
@@ -63,23 +64,26 @@ class Tile:
         return weight
 
 
-def halo(depth: int) -> int:
+def halo(depth: int, architecture: Architecture = UNETPP) -> int:
     """How many pixels inside a tile head `depth` can feel its side: 8, 22, 46, 94 for L1 … L4.
 
     On the longest way down and up, each node adds the two pixels of its two 3×3 convolutions;
-    pooling halves the distance, rounded up, and up-sampling doubles it.
+    pooling halves the distance, rounded up, and up-sampling doubles it. Other kinds of sampling
+    see further, and dilated convolutions see as far without it.
     """
-    reach = 2
-    for _ in range(depth):
-        reach = -(-reach // 2) + 2
-    for _ in range(depth):
-        reach = 2 * reach + 2
+    down, up = DOWNS[architecture.down], UPS[architecture.up]
+    seen = [SEEN * architecture.dilation(row) for row in range(depth + 1)]
+    reach = seen[0]
+    for row in range(1, depth + 1):
+        reach = -(-(reach + down.seen) // down.factor) + seen[row]
+    for row in reversed(range(depth)):
+        reach = up.factor * (reach + up.seen) + seen[row]
     return reach
 
 
-def overlap_for(depth: int, dims: int = 2) -> int:
+def overlap_for(depth: int, dims: int = 2, architecture: Architecture = UNETPP) -> int:
     """The overlap of tiles of a network run to head `depth`, in pixels."""
-    return min(2 * halo(depth), LARGEST_OVERLAP[dims])
+    return min(2 * halo(depth, architecture), LARGEST_OVERLAP[dims])
 
 
 def plan_tiles(

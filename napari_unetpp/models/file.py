@@ -18,7 +18,7 @@ from torch import Tensor
 from napari_unetpp.atomic import write_atomically
 from napari_unetpp.errors import UserError
 from napari_unetpp.models.header import DIGEST_KEY, SPEC_KEY, parse_spec
-from napari_unetpp.models.spec import ModelSpec
+from napari_unetpp.models.spec import FORMAT, ModelSpec
 from napari_unetpp.network import UNetPlusPlus
 
 
@@ -43,7 +43,15 @@ class Model:
 
 def build_network(spec: ModelSpec) -> UNetPlusPlus:
     """A network of the form that `spec` describes, with fresh weights."""
-    return UNetPlusPlus(spec.in_channels, len(spec.classes), spec.widths, spec.dims, norm=spec.norm)
+    return UNetPlusPlus(
+        spec.in_channels,
+        len(spec.classes),
+        spec.widths,
+        spec.dims,
+        norm=spec.norm,
+        heads=spec.heads,
+        architecture=spec.architecture,
+    )
 
 
 def save_model(
@@ -80,6 +88,7 @@ def save_model(
         key: (value.half() if half and value.ndim > 1 else value).detach().cpu().contiguous()
         for key, value in network.state_dict().items()
     }
+    spec = spec.model_copy(update={"format": FORMAT})
     spec_json = spec.model_dump_json()
     digest = _digest(spec_json, tensors)
     content = save(tensors, metadata={SPEC_KEY: spec_json, DIGEST_KEY: digest})

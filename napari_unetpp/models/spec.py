@@ -7,11 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from napari_unetpp.errors import UserError
+from napari_unetpp.network.architecture import UNETPP, Architecture
+
 TRAINED, FINE_TUNED = "trained", "fine-tuned"
 """What the history of a model tells of."""
 
-FORMAT = 1
-"""Version of the file format. A file with a higher one is refused as too new."""
+FORMAT = 2
+"""Version of the file format. A file with a higher one is refused as too new; those of version 1
+know no other network than UNet++."""
 
 LONGEST_NAME = 80
 ModelName = Annotated[
@@ -110,6 +114,10 @@ class ModelSpec(Frozen):
         Channels of the rows of the network; the depth is one less than their number.
     norm : {None, "batch"}
         Normalisation in the network.
+    architecture : Architecture
+        Which of the networks of the family it is.
+    supervised : tuple of int, optional
+        The numbers of its heads; by default all that such a network can have, see `heads`.
     normalisation : Normalisation
         Normalisation of the image.
     history : tuple of HistoryEntry
@@ -128,6 +136,8 @@ class ModelSpec(Frozen):
     voxel_size: tuple[Length, Length, Length] | None = None
     widths: tuple[Width, ...] = Field(default=(32, 64, 128, 256, 512), min_length=2, max_length=9)
     norm: Literal["batch"] | None = "batch"
+    architecture: Architecture = UNETPP
+    supervised: tuple[int, ...] | None = None
     normalisation: Normalisation = Normalisation()
     history: tuple[HistoryEntry, ...] = ()
     format: int = FORMAT
@@ -136,6 +146,11 @@ class ModelSpec(Frozen):
     def _voxels_are_of_volumes(self) -> ModelSpec:
         if self.voxel_size is not None and self.dims != 3:
             raise ValueError("a voxel size is for volumes, and this model is for planes")
+        return self
+
+    @model_validator(mode="after")
+    def _network_can_be(self) -> ModelSpec:
+        self.architecture.check(self.widths, self.supervised)
         return self
 
     @property
@@ -159,5 +174,68 @@ class ModelSpec(Frozen):
 
     @property
     def depth(self) -> int:
-        """The number of the deepest head."""
+        """How often the network samples down, which is the number of its deepest possible head."""
         return len(self.widths) - 1
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The numbers of its heads, the shallowest first."""
+        return self.architecture.heads(self.depth, self.supervised)
+
+    @property
+    def heads_in_words(self) -> str:
+        """Like "L1 to L4", or "L4" where that is all there is."""
+        first, last = self.heads[0], self.heads[-1]
+        if len(self.heads) > 1 and self.heads == tuple(range(first, last + 1)):
+            return f"L{first} to L{last}"
+        return ", ".join(f"L{k}" for k in self.heads)
+
+    def up_to(self, depth: int) -> tuple[int, ...]:
+        """The numbers of its heads up to a depth."""
+        return tuple(k for k in self.heads if k <= depth)
+
+    def with_network(
+        self, architecture: Architecture | None, widths: tuple[int, ...] | None
+    ) -> ModelSpec:
+        """As it is of another network, with all its heads; where one is none it stays.
+
+        Raises
+        ------
+        UserError
+            If they don't go together.
+        """
+        if architecture is None and widths is None:
+            return self
+        architecture, widths = architecture or self.architecture, widths or self.widths
+        try:
+            architecture.check(widths)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return self.model_copy(
+            update={"architecture": architecture, "widths": widths, "supervised": None}
+        )
+
+    def cut_to(self, depth: int) -> ModelSpec:
+        """As it is of the network cut to the depth of one of its heads."""
+        supervised = None if self.supervised is None else self.up_to(depth)
+        return self.model_copy(
+            update={"widths": self.widths[: depth + 1], "supervised": supervised}
+        )
+
+    def checked_depth(self, depth: int | None) -> int:
+        """The head that a depth means; by default the deepest.
+
+        Raises
+        ------
+        UserError
+            If the model has no such head.
+        """
+        if depth is None:
+            return self.heads[-1]
+        if depth not in self.heads:
+            heads = "head" if len(self.heads) == 1 else "heads"
+            raise UserError(
+                f"The depth is {depth}, but {self.name} has the {heads} {self.heads_in_words}: "
+                f"{'take that' if len(self.heads) == 1 else 'choose one of them'}."
+            )
+        return depth

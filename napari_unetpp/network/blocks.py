@@ -1,9 +1,9 @@
-"""The parts of a node: convolutions, down-sampling and up-sampling, in 2D or 3D."""
+"""What a node is made of: convolutions in 2D or 3D, wired in one way or another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -20,73 +20,160 @@ class LayerKinds:
     convolution: type[nn.Conv2d] | type[nn.Conv3d]
     transposed: type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]
     max_pool: type[nn.MaxPool2d] | type[nn.MaxPool3d]
+    average_pool: type[nn.AvgPool2d] | type[nn.AvgPool3d]
     batch_norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
 
 
 LAYER_KINDS = {
-    2: LayerKinds(nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d),
-    3: LayerKinds(nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d),
+    2: LayerKinds(nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d),
+    3: LayerKinds(nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.AvgPool3d, nn.BatchNorm3d),
 }
 
 
-SEEN = 2
-"""Pixels that the two 3×3 convolutions of a node see around each pixel."""
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """How the convolutions of a node are made: each with its norm, ReLU and dropout.
 
-
-class ConvBlock(nn.Sequential):
-    """The convolutions of one node: (3×3 convolution, norm, ReLU, dropout) twice.
-
-    Zhou et al., 2018, section 2, and the authors' Keras code, which has no norm and a dropout of
-    0.5. A convolution that a norm follows has no bias, since the norm would take it out again.
-
-    Parameters
+    Attributes
     ----------
-    in_channels, out_channels : int
-        Channels of the concatenated skips, and of the node's output.
     dims : {2, 3}
         Number of spatial axes.
     norm : {None, "batch"}
-        Normalisation after each convolution.
+        Normalisation after each convolution. One that a norm follows has no bias, since the norm
+        would take it out again.
     dropout : float
         Probability of dropping a value after each ReLU, in [0, 1).
+    dilation : int
+        Distance of the pixels that a 3×3 convolution reads.
+    groups : int
+        Parts of the channels in convolutions that are grouped.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, *, dims: int, norm: Norm, dropout: float
-    ) -> None:
-        kinds = LAYER_KINDS[dims]
+    dims: int
+    norm: Norm = None
+    dropout: float = 0.0
+    dilation: int = 1
+    groups: int = 1
+
+    def linear(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> list[nn.Module]:
+        """A convolution and its norm; the size stays, or is divided by the stride, rounded up."""
+        kinds = LAYER_KINDS[self.dims]
+        dilation = self.dilation if kernel > 1 else 1
+        convolution = kinds.convolution(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=kernel // 2 * dilation,
+            dilation=dilation,
+            groups=groups,
+            bias=self.norm is None,
+        )
+        return [convolution] if self.norm is None else [convolution, kinds.batch_norm(out_channels)]
+
+    def active(self) -> list[nn.Module]:
+        """What comes after: ReLU, and dropout if there is any."""
+        layers: list[nn.Module] = [nn.ReLU(inplace=True)]
+        return [*layers, nn.Dropout(self.dropout)] if self.dropout > 0 else layers
+
+    def unit(self, in_channels: int, out_channels: int, **how: int) -> list[nn.Module]:
+        """All of it, see `linear`."""
+        return [*self.linear(in_channels, out_channels, **how), *self.active()]
+
+
+class ConvBlock(nn.Sequential):
+    """(3×3 convolution, norm, ReLU, dropout) twice (Zhou et al., 2018, section 2).
+
+    The authors' Keras code has no norm and a dropout of 0.5.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, units: Units) -> None:
+        super().__init__(
+            *units.unit(in_channels, out_channels), *units.unit(out_channels, out_channels)
+        )
+
+
+class AggregationNode(nn.Sequential):
+    """A single 3×3 convolution, norm and ReLU (Yu et al., 2018, `IDAUp` of their code)."""
+
+    def __init__(self, in_channels: int, out_channels: int, units: Units) -> None:
+        super().__init__(*units.unit(in_channels, out_channels))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions whose result is added to the input (He et al., 2016, figures 2 and 3).
+
+    Where the widths differ, which is nearly everywhere in a grid that concatenates, the shortcut is
+    a 1×1 convolution (their option B).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, units: Units) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *units.unit(in_channels, out_channels), *units.linear(out_channels, out_channels)
+        )
+        same = in_channels == out_channels
+        self.shortcut = nn.Sequential(
+            *([] if same else units.linear(in_channels, out_channels, kernel=1))
+        )
+        self.after = nn.Sequential(*units.active())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of both ways."""
+        found: Tensor = self.after(self.body(x) + self.shortcut(x))
+        return found
+
+
+class DenseBlock(nn.Module):
+    """Each convolution reads the input and all before it; the new channels are what comes out.
+
+    Two convolutions, each giving a half of the width (Huang et al., 2017; without the input in the
+    output, as on the way up of Jégou et al., 2017).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, units: Units) -> None:
+        super().__init__()
+        first = out_channels - out_channels // 2
+        self.first = nn.Sequential(*units.unit(in_channels, first))
+        self.second = nn.Sequential(*units.unit(in_channels + first, out_channels - first))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The new channels of both convolutions."""
+        new = self.first(x)
+        return torch.cat([new, self.second(torch.cat([x, new], dim=1))], dim=1)
+
+
+class GroupedBlock(nn.Sequential):
+    """Each 3×3 convolution divided in two: 1×1 over all channels, then 3×3 within groups of them.
+
+    Groups as in Xie et al., 2017 (ResNeXt); as many groups as channels would be the extreme of
+    Chollet, 2017 (Xception, figure 4).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, units: Units) -> None:
+        widths = (in_channels, out_channels, out_channels)
         layers: list[nn.Module] = []
-        for channels in (in_channels, out_channels):
-            layers.append(
-                kinds.convolution(channels, out_channels, 3, padding=1, bias=norm is None)
-            )
-            if norm == "batch":
-                layers.append(kinds.batch_norm(out_channels))
-            layers.append(nn.ReLU(inplace=True))
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
+        for before, after in pairwise(widths):
+            layers += units.unit(before, after, kernel=1)
+            layers += units.unit(after, after, groups=units.groups)
         super().__init__(*layers)
 
-    def folded(self) -> nn.Sequential:
-        """The same function in evaluation mode, with the batch norms folded into the weights."""
-        layers: list[nn.Module] = []
-        for layer in self:
-            if isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d)):
-                convolution: Any = layers.pop()
-                layers.append(fuse_conv_bn_eval(convolution, layer))
-            elif not isinstance(layer, nn.Dropout):
-                layers.append(layer)
-        return nn.Sequential(*layers)
 
-
-def down_sampling(*, dims: int) -> nn.Module:
-    """Max-pooling by 2; an odd size is rounded up, so that no pixel is lost."""
-    return LAYER_KINDS[dims].max_pool(2, ceil_mode=True)
-
-
-def up_sampling(in_channels: int, out_channels: int, *, dims: int) -> nn.Module:
-    """Transposed 2×2 convolution of stride 2, to the width of the row that it enters."""
-    return LAYER_KINDS[dims].transposed(in_channels, out_channels, 2, stride=2)
+BLOCKS: dict[str, type[nn.Module]] = {
+    "plain": ConvBlock,
+    "residual": ResidualBlock,
+    "dense": DenseBlock,
+    "grouped": GroupedBlock,
+    "aggregation": AggregationNode,
+}
 
 
 def head(in_channels: int, classes: int, *, dims: int) -> nn.Module:
@@ -94,69 +181,20 @@ def head(in_channels: int, classes: int, *, dims: int) -> nn.Module:
     return LAYER_KINDS[dims].convolution(in_channels, classes, 1)
 
 
-STRIP = 128
-"""Rows of a strip: few enough to save most of the memory, and so many that little is done twice."""
+def folded(module: nn.Module) -> nn.Module:
+    """The same function in evaluation mode, with the batch norms folded into the weights.
 
-
-def nested(node: nn.Module, up: nn.Module, below: Tensor, skips: Sequence[Tensor]) -> Tensor:
-    """``X[i][j]`` from ``X[i+1][j-1]``, which is sampled up, and ``X[i][0] … X[i][j-1]``.
-
-    Where no gradient is wanted it is made strip by strip along the first spatial axis, as the
-    concatenation would be the largest tensor by far. Each strip has the rows around it that the
-    node's two convolutions see.
+    `module` is taken apart; sequences of it become plain ones without norms and dropout.
     """
-    rows = skips[0].shape[2]
-    if torch.is_grad_enabled() or rows <= STRIP * 1.5:
-        return _joined(node, up(below), skips)
-    out: Tensor | None = None
-    for start in range(0, rows, STRIP):
-        stop = min(start + STRIP, rows)
-        first, last = max(start - SEEN, 0), min(stop + SEEN, rows)
-        found = _part(node, up, below, skips, first, last).narrow(2, start - first, stop - start)
-        if out is None:
-            out = torch.empty(
-                (*found.shape[:2], rows, *found.shape[3:]),
-                dtype=found.dtype,
-                device=found.device,
-                memory_format=_format_of(skips[0]),
-            )
-        out.narrow(2, start, stop - start).copy_(found)
-    assert out is not None
-    return out
-
-
-def _part(
-    node: nn.Module, up: nn.Module, below: Tensor, skips: Sequence[Tensor], first: int, last: int
-) -> Tensor:
-    """The node's output for the rows from `first`, which is even, to `last`."""
-    parts = [skip.narrow(2, first, last - first) for skip in skips]
-    half = first // 2
-    return _joined(node, up(below.narrow(2, half, -(-last // 2) - half)), parts)
-
-
-def _joined(node: nn.Module, sampled: Tensor, skips: Sequence[Tensor]) -> Tensor:
-    """The node's output, from what was sampled up and from its skips."""
-    found: Tensor = node(torch.cat([crop_to(sampled, like=skips[0]), *skips], dim=1))
-    return found
-
-
-def _format_of(x: Tensor) -> torch.memory_format:
-    """How a tensor lies in memory: its channels first or last."""
-    if x.is_contiguous():
-        return torch.contiguous_format
-    return torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-
-
-def crop_to(x: Tensor, like: Tensor) -> Tensor:
-    """Cut the far ends of the spatial axes of `x` to the size of `like` (after rounding up)."""
-    if torch.compiler.is_compiling():
-        # Lengths are symbols then. To compare or to slice them would tie the graph to the odd or
-        # even lengths of the example; to pick pixels by their number doesn't.
-        for axis, size in enumerate(like.shape[2:], start=2):
-            x = x.index_select(axis, torch.arange(size, device=x.device))
-        return x
-    if x.shape[2:] == like.shape[2:]:
-        return x
-    for axis, size in enumerate(like.shape[2:], start=2):
-        x = x.narrow(axis, 0, size)
-    return x
+    if isinstance(module, nn.Sequential):
+        layers: list[nn.Module] = []
+        for layer in module:
+            if isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d)):
+                convolution: Any = layers.pop()
+                layers.append(fuse_conv_bn_eval(convolution, layer))
+            elif not isinstance(layer, nn.Dropout):
+                layers.append(folded(layer))
+        return nn.Sequential(*layers)
+    for name, child in module.named_children():
+        setattr(module, name, folded(child))
+    return module

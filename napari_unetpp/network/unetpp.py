@@ -1,22 +1,17 @@
-"""UNet++: the grid of nodes `X[i][j]`, its supervised heads, and its pruned forms."""
+"""UNet++ and its family: the grid of nodes `X[i][j]`, its heads, and its pruned forms."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from napari_unetpp.network.blocks import (
-    LAYER_KINDS,
-    ConvBlock,
-    Norm,
-    down_sampling,
-    head,
-    nested,
-    up_sampling,
-)
+from napari_unetpp.network.architecture import UNETPP, Architecture, Place, Step, schedule
+from napari_unetpp.network.blocks import BLOCKS, LAYER_KINDS, Norm, Units, folded, head
+from napari_unetpp.network.sampling import DOWN, UP
+from napari_unetpp.network.strips import Reach, joined
 
 
 class UNetPlusPlus(nn.Module):
@@ -29,6 +24,8 @@ class UNetPlusPlus(nn.Module):
 
     With the defaults the parameters are those of the authors' slides: pruned to one head,
     100 961 (L1), 511 105 (L2), 2 204 961 (L3) and 9 041 601 (L4).
+
+    Other networks of the family, U-Net among them, are the same grid with another `architecture`.
 
     Parameters
     ----------
@@ -45,7 +42,10 @@ class UNetPlusPlus(nn.Module):
     dropout : float
         Probability of dropout after each ReLU, in [0, 1). The authors' code has 0.5.
     heads : sequence of int, optional
-        Which heads there are, each from 1 to the depth. By default all of them.
+        Which heads there are, each from 1 to the depth. By default all that there can be: with
+        U-Net's skips the deepest alone.
+    architecture : Architecture
+        Which nodes there are, what they read, and what they are made of.
 
     Raises
     ------
@@ -63,6 +63,7 @@ class UNetPlusPlus(nn.Module):
         norm: Norm = None,
         dropout: float = 0.0,
         heads: Sequence[int] | None = None,
+        architecture: Architecture = UNETPP,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -71,23 +72,38 @@ class UNetPlusPlus(nn.Module):
         self.dims = dims
         self.norm: Norm = norm
         self.dropout = dropout
-        self.supervised = tuple(range(1, self.depth + 1)) if heads is None else tuple(heads)
-        self._validate()
+        self.architecture = architecture
+        self._validate(heads)
+        self.supervised = architecture.heads(self.depth, heads)
 
-        self.down = down_sampling(dims=dims)
+        self.downs = nn.ModuleDict()
         self.nodes = nn.ModuleDict()
         self.ups = nn.ModuleDict()
-        for i, j in grid(self.depth):
-            if j > 0:
-                self.ups[name(i, j)] = up_sampling(widths[i + 1], widths[i], dims=dims)
-            inputs = (j + 1) * widths[i] if j > 0 else (widths[i - 1] if i > 0 else in_channels)
-            self.nodes[name(i, j)] = ConvBlock(
-                inputs, widths[i], dims=dims, norm=norm, dropout=dropout
-            )
+        for step in schedule(architecture, self.depth):
+            self._add(step)
         self.classifiers = nn.ModuleDict(
             {f"L{k}": head(widths[0], classes, dims=dims) for k in self.supervised}
         )
         self.apply(_initialise)
+
+    def _add(self, step: Step) -> None:
+        """Make the modules of a node."""
+        (i, j), kinds, place = step.place, self.architecture, name(*step.place)
+        units = Units(
+            dims=self.dims,
+            norm=self.norm,
+            dropout=self.dropout,
+            dilation=kinds.dilation(i),
+            groups=kinds.groups,
+        )
+        width, inputs = self.widths[i], self.in_channels
+        if j > 0:
+            self.ups[place] = UP[kinds.up](self.widths[i + 1], width, self.dims)
+            inputs = (1 + len(step.skips)) * width
+        elif i > 0:
+            inputs = self.widths[i - 1]
+            self.downs[place] = DOWN[kinds.down](inputs, units)
+        self.nodes[place] = BLOCKS[kinds.block_in(j)](inputs, width, units)
 
     @property
     def depth(self) -> int:
@@ -134,20 +150,35 @@ class UNetPlusPlus(nn.Module):
         return self._heads(x, depth)
 
     def _heads(self, x: Tensor, depth: int) -> Iterator[Tensor]:
-        rows: list[list[Tensor]] = []  # rows[i][j] is X[i][j]
-        for diagonal in range(depth + 1):
-            encoded = x if diagonal == 0 else self.down(rows[diagonal - 1][0])
-            rows.append([self.nodes[name(diagonal, 0)](encoded)])
-            for j in range(1, diagonal + 1):
-                i = diagonal - j
-                below = rows[i + 1][j - 1]
-                if diagonal == depth:
-                    rows[i + 1].clear()  # nothing reads that row any more
-                place = name(i, j)
-                rows[i].append(nested(self.nodes[place], self.ups[place], below, rows[i]))
-                del below
-            if diagonal in self.supervised:
-                yield self.classifiers[f"L{diagonal}"](rows[0][diagonal])
+        nodes: dict[Place, Tensor] = {}  # X[i][j], as long as others read it
+        sizes: list[torch.Size] = []  # of the rows
+        deepest = max(head for head in self.supervised if head <= depth)
+        for step in schedule(self.architecture, deepest):
+            i, j = step.place
+            nodes[step.place] = self._node(step, x, nodes, sizes)
+            for place in step.last:
+                del nodes[place]
+            if i == 0 and j in self.supervised:
+                yield self.classifiers[f"L{j}"](nodes[step.place])
+
+    def _node(
+        self, step: Step, x: Tensor, nodes: Mapping[Place, Tensor], sizes: list[torch.Size]
+    ) -> Tensor:
+        (i, j), place = step.place, name(*step.place)
+        if step.source is None or j == 0:
+            encoded = x if step.source is None else self.downs[place](nodes[step.source])
+            sizes.append(encoded.shape[2:])
+            found: Tensor = self.nodes[place](encoded)
+            return found
+        return joined(
+            self.nodes[place],
+            self.ups[place],
+            nodes[step.source],
+            [nodes[skip] for skip in step.skips],
+            size=sizes[i],
+            reach=Reach.of(self.architecture, i),
+            guide=None if step.guide is None else nodes[step.guide],
+        )
 
     def pruned(self, k: int) -> UNetPlusPlus:
         """A copy with only what head `k` needs: the nodes ``i + j <= k`` and that one head.
@@ -197,9 +228,9 @@ class UNetPlusPlus(nn.Module):
     def folded(self) -> UNetPlusPlus:
         """A copy for inference, in evaluation mode, with the batch norms in the weights."""
         plain = copy.deepcopy(self).eval()
-        for node, block in plain.nodes.items():
-            assert isinstance(block, ConvBlock)
-            plain.nodes[node] = block.folded()
+        for modules in (plain.nodes, plain.downs):
+            for place, module in modules.items():
+                modules[place] = folded(module)
         plain.norm, plain.dropout = None, 0.0
         return plain
 
@@ -209,14 +240,16 @@ class UNetPlusPlus(nn.Module):
         small = copy.copy(self)  # shallow: the modules are replaced below, before the deep copy
         small.widths = self.widths[: k + 1]
         small.supervised = heads
-        kept = {name(i, j) for i, j in grid(k)}
+        kept = {name(*step.place) for step in schedule(self.architecture, k)}
         small._modules = dict(self._modules)
-        small.nodes = nn.ModuleDict({n: m for n, m in self.nodes.items() if n in kept})
-        small.ups = nn.ModuleDict({n: m for n, m in self.ups.items() if n in kept})
+        for part in ("downs", "nodes", "ups"):
+            modules = self._modules[part]
+            assert isinstance(modules, nn.ModuleDict)
+            small._modules[part] = nn.ModuleDict({n: m for n, m in modules.items() if n in kept})
         small.classifiers = nn.ModuleDict({f"L{h}": self.classifiers[f"L{h}"] for h in heads})
         return copy.deepcopy(small)
 
-    def _validate(self) -> None:
+    def _validate(self, heads: Sequence[int] | None) -> None:
         if self.dims not in LAYER_KINDS:
             raise ValueError(f"dims is {self.dims}; a network is 2D or 3D: give 2 or 3.")
         if self.depth < 1 or min(self.widths) < 1:
@@ -233,17 +266,7 @@ class UNetPlusPlus(nn.Module):
             raise ValueError(f"norm is {self.norm!r}; give None or 'batch'.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; give a probability from 0 to below 1.")
-        if not self.supervised or not set(self.supervised) <= set(range(1, self.depth + 1)):
-            raise ValueError(
-                f"heads is {self.supervised}; give heads from 1 to the depth, {self.depth}."
-            )
-
-
-def grid(depth: int) -> Iterator[tuple[int, int]]:
-    """The places `(i, j)` of the nodes of a network, diagonal by diagonal."""
-    for diagonal in range(depth + 1):
-        for j in range(diagonal + 1):
-            yield diagonal - j, j
+        self.architecture.check(self.widths, heads)
 
 
 def name(i: int, j: int) -> str:

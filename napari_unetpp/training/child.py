@@ -71,7 +71,13 @@ def _work(task: FinetuneTask, tell: Callable[[Message], None], stop: Callable[[]
         corrections,
         earlier=earlier,
         output=task.output,
-        options=FinetuneOptions(minutes=task.minutes, depth=task.depth, start=task.start),
+        options=FinetuneOptions(
+            minutes=task.minutes,
+            depth=task.depth,
+            start=task.start,
+            architecture=task.architecture,
+            widths=task.widths,
+        ),
         device=choose_device(task.device),
         stop=stop,
     )

@@ -185,7 +185,7 @@ class _Finetuning:
             self.before = self._validated(network, self._scored_before())
             yield self._event(0, 0.0, scores=None if self.before is None else _kinds(self.before))
         # A network that is less deep sees less far around.
-        context = halo(self.spec.depth)
+        context = halo(self.spec.depth, self.spec.architecture)
         held_out = [cut_out(sample, context) for sample in self.held_out]
         yield from self._fit(held_out if enough(self.before) else [], stop)
 
@@ -323,18 +323,13 @@ def _start(
     model: Model, classes: int, options: FinetuneOptions, device: Device
 ) -> tuple[ModelSpec, UNetPlusPlus]:
     """Spec and network to train: cut to a depth, with the classes that the user painted."""
-    default = CPU_DEPTH if device.kind == "cpu" else model.spec.depth
-    depth = min(default, model.spec.depth) if options.depth is None else options.depth
-    if not 1 <= depth <= model.spec.depth:
-        raise UserError(
-            f"The depth is {depth}, but {model.spec.name} has the heads L1 to "
-            f"L{model.spec.depth}: choose one of them."
-        )
+    whole = model.spec.with_network(options.architecture, options.widths)
+    deepest = CPU_DEPTH if device.kind == "cpu" else whole.depth
+    default = max(whole.up_to(deepest), default=whole.heads[0])
+    depth = whole.checked_depth(default if options.depth is None else options.depth)
     names = model.spec.classes
     names += tuple(f"class {n}" for n in range(len(names) + 1, classes + 1))
-    spec = model.spec.model_copy(
-        update={"widths": model.spec.widths[: depth + 1], "classes": names}
-    )
+    spec = whole.cut_to(depth).model_copy(update={"classes": names})
     if options.start == "nothing":  # what the weights came from says nothing of these
         bare = spec.model_copy(update={"description": "", "licence": "", "origin": ""})
         return bare, build_network(spec)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_unetpp.models.spec import Frozen, Normalisation
+from napari_unetpp.network.architecture import Architecture
 
 Outcome = Literal["better", "not better", "unknown"]
 ScoresByKind = dict[str, dict[str, float]]
@@ -38,6 +39,8 @@ class FinetuneTask(Frozen):
         The deepest head of the new version.
     start : {"model", "nothing"}
         From the model's weights, or from random ones.
+    architecture, widths : optional
+        From nothing, of another network of the family; see `FinetuneOptions`.
     normalisation : Normalisation, optional
         How images were normalised, where the user chose it; else as the model says.
     """
@@ -49,6 +52,8 @@ class FinetuneTask(Frozen):
     minutes: float = 2.0
     depth: int | None = None
     start: Literal["model", "nothing"] = "model"
+    architecture: Architecture | None = None
+    widths: tuple[int, ...] | None = None
     normalisation: Normalisation | None = None
 
 

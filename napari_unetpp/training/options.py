@@ -8,6 +8,7 @@ from typing import Literal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.tiles import halo
+from napari_unetpp.network.architecture import Architecture
 from napari_unetpp.training.augment import Augmentation
 
 VOLUME_PATCH = 64
@@ -128,7 +129,11 @@ class FinetuneOptions:
         The deepest head of the new version; those beyond it are given up. By default all on a
         GPU and L3 on a CPU, where L4 learns too little in two minutes.
     start : {"model", "nothing"}
-        From the model's weights, or from random ones of the same form.
+        From the model's weights, or from random ones.
+    architecture : Architecture, optional
+        From nothing, another network of the family than the model's.
+    widths : tuple of int, optional
+        From nothing, other widths than the model's.
     replay : float
         Share of the patches that earlier corrections give, if there are any.
     fit : FitOptions
@@ -139,6 +144,8 @@ class FinetuneOptions:
     steps: int | None = None
     depth: int | None = None
     start: Literal["model", "nothing"] = "model"
+    architecture: Architecture | None = None
+    widths: tuple[int, ...] | None = None
     replay: float = 0.3
     fit: FitOptions = FINETUNE_FIT
 
@@ -156,3 +163,8 @@ class FinetuneOptions:
             raise UserError(f"steps is {self.steps}, but must be above 0: give more.")
         if not 0 <= self.replay < 1:
             raise UserError(f"replay is {self.replay}; give a share from 0 to below 1.")
+        if self.start == "model" and not (self.architecture is None and self.widths is None):
+            raise UserError(
+                "The model's weights fit no other network than its own: start from nothing, or "
+                "leave the network as it is."
+            )

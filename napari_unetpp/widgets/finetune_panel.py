@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -128,11 +129,11 @@ class FinetunePanel(QWidget):
             start="nothing" if self.start_box.currentIndex() == 1 else "model",
         )
 
-    def offer_depths(self, depth: int) -> None:
+    def offer_depths(self, heads: Sequence[int]) -> None:
         """The heads that the chosen model has."""
         chosen = self.depth_box.currentText()
         self.depth_box.clear()
-        self.depth_box.addItems([_AUTO, *(f"L{k}" for k in range(1, depth + 1))])
+        self.depth_box.addItems([_AUTO, *(f"L{k}" for k in heads)])
         self.depth_box.setCurrentText(chosen)
 
     def offer_restore(self, sentence: str) -> None:

@@ -15,7 +15,8 @@ def model_text(spec: ModelSpec) -> str:
         f"<b>{escape(spec.name)}</b>: {escape(spec.description)}",
         f"Finds {escape(', '.join(spec.classes))} in {spec.dims}D images of {spec.in_channels} "
         "channel(s).",
-        f"UNet++ with heads L1 to L{spec.depth}, widths {', '.join(map(str, spec.widths))}.",
+        f"{spec.architecture.in_words()}; heads {spec.heads_in_words}, "
+        f"widths {', '.join(map(str, spec.widths))}.",
     ]
     if spec.origin or spec.licence:
         origin, licence = escape(spec.origin or "unknown data"), escape(spec.licence or "unknown")

@@ -74,7 +74,7 @@ class Results(QObject):
         self.provenance = provenance
         self.level: int = provenance["level"]
         self.threshold = 0.5
-        self.computed: dict[Index, int] = {}  # of each plane, the deepest head there is anywhere
+        self.computed: dict[Index, int] = {}  # of each plane, how many heads there are anywhere
         self.regions: dict[Index, list[Region]] = {}  # of each plane, where
         self.revision = 0  # counts what was computed
         self.layers: dict[str, ResultLayer] = {}
@@ -90,16 +90,16 @@ class Results(QObject):
     @property
     def head_keys(self) -> list[str]:
         """The keys of all heads that the model has, like "L1"."""
-        return [f"L{k}" for k in range(1, self.heads.depth + 1)]
+        return [f"L{k}" for k in self.heads.numbers]
 
     @property
     def available(self) -> list[str]:
         """The keys of what is computed, or could be shown at once from what is."""
-        deepest = max(self.computed.values(), default=0)
-        derived = {0: (), 1: ("instances",)}.get(deepest, DERIVED)
+        count = max(self.computed.values(), default=0)
+        derived = {0: (), 1: ("instances",)}.get(count, DERIVED)
         if not self._can_be_separated():
             derived = tuple(key for key in derived if key != "instances")
-        return [*self.head_keys[:deepest], *derived]
+        return [*self.head_keys[:count], *derived]
 
     @property
     def visible(self) -> dict[str, bool]:
@@ -129,7 +129,8 @@ class Results(QObject):
 
     def on_tile(self, head: int, index: Index, region: Region) -> None:
         """A head of a tile is in `heads`: show it, and what follows from it."""
-        self.computed[index] = max(head, self.computed.get(index, 0))
+        count = self.heads.numbers.index(head) + 1
+        self.computed[index] = max(count, self.computed.get(index, 0))
         self.revision += 1
         regions = self.regions.setdefault(index, [])
         if region not in regions:
@@ -240,8 +241,8 @@ class Results(QObject):
         values = self.heads.read(index, region)
         reached = self.heads.read_reached(index, region)
         block = self.heads.layout.result_key(index, region)
-        head = int(key.removeprefix("L")) if key in self.head_keys else 1
-        self._write(key, index, block, self._made(key, values, reached), reached >= head)
+        place = self.head_keys.index(key) if key in self.head_keys else 0
+        self._write(key, index, block, self._made(key, values, reached), reached > place)
 
     def _made(self, key: str, values: NDArray[Any], reached: NDArray[Any]) -> NDArray[Any]:
         """What a layer shows for values ``(head, class, y, x)``, computed as far as `reached`."""
@@ -249,7 +250,7 @@ class Results(QObject):
             return mask_of(mean_of(values, reached), self.threshold)
         if key == "disagreement":
             return disagreement_of(values, reached)
-        return mask_of(values[int(key.removeprefix("L")) - 1], self.threshold)
+        return mask_of(values[self.head_keys.index(key)], self.threshold)
 
     def _write(
         self, key: str, index: Index, block: Block, values: NDArray[Any], computed: NDArray[Any]

@@ -184,7 +184,7 @@ def _work(job: Job) -> Iterator[Heads | TileEvent]:
         # Room for all heads, so that a deeper run can go on in the same layers.
         heads = job.into or Heads.empty(
             layout,
-            depth=model.spec.depth,
+            numbers=model.spec.heads,
             classes=len(model.spec.classes),
             in_memory=fits_in_memory(BYTES_A_PIXEL * prod(layout.result_shape)),
         )

@@ -185,7 +185,7 @@ class SegmentPanel(QWidget):
         box, device = self.model_box, self.device_box.currentText()
         digest = read_digest(box.store.path(box.name))
         self.depth_row.offer(
-            [f"L{k}" for k in range(1, box.spec().depth + 1)],
+            [f"L{k}" for k in box.spec().heads],
             recall(box.store.depths_file(digest), device),
             of=(digest, device),
         )
