@@ -61,6 +61,7 @@ class Reader:
         self._layout, self._how = layout, normalisation
         self._grid = grid or Grid.of(layout.spatial_shape, None, None)
         self._mix = channels_for(layout, in_channels, channels)
+        self._colour = layout.is_colour and channels is None
         self._overview = overview
         self._index: Index | None = None
         self._limits: list[Limits] = []
@@ -126,8 +127,7 @@ class Reader:
         self._whole = self._normalised(piece)
 
     def _limits_of(self, values: NDArray[Any]) -> list[Limits]:
-        colour = self._layout.is_colour
-        return [find_limits(channel, self._how, colour=colour) for channel in values]
+        return [find_limits(channel, self._how, colour=self._colour) for channel in values]
 
     def _normalised(self, channels: NDArray[Any]) -> FloatArray:
         pairs = zip(channels, self._limits, strict=True)

@@ -233,7 +233,7 @@ class Mask:
             image=self.image.name,
             shape=self.layout.result_shape,
             index=index,
-            colour=self.layout.is_colour,
+            colour=self.layout.is_colour and self.channels is None,
             # A restored plane stays the same file, which versions may have learnt.
             layer=self.restored[index].source.layer if index in self.restored else self.identity,
         )
