@@ -496,6 +496,31 @@ def test_next_uncertain_goes_to_where_the_mask_is_unsure(qtbot, viewer, dock, fi
     np.testing.assert_allclose(camera.center[-2:], (72, 104), atol=8)
 
 
+def test_next_uncertain_skips_what_was_corrected(qtbot, viewer, dock, finish):
+    viewer.add_image(noise((96, 131)))
+    press_segment(dock)
+    finish()
+    values = dock.results.heads.values
+    values[:] = 255
+    values[-1, 0, 64:80, 96:112] = 128
+    values[-1, 0, 16:32, 16:32] = 80
+    camera = getattr(viewer, "scene", viewer).camera
+
+    def goes_to(y: int, x: int) -> None:
+        dock.heads_panel.next_button.click()
+        qtbot.waitUntil(lambda: np.allclose(camera.center[-2:], (y, x), atol=8), timeout=5000)
+
+    goes_to(72, 104)
+    goes_to(24, 24)
+    layer = layer_of(dock, "L1")
+    layer.paint((72, 104), 1 - int(layer.data[72, 104]))
+    camera.center = (50, 50)
+    goes_to(24, 24)
+    layer.paint((24, 24), 1 - int(layer.data[24, 24]))
+    dock.heads_panel.next_button.click()
+    assert viewer.status == "All uncertain places are corrected."
+
+
 @pytest.mark.parametrize(
     ("axes", "word"), [("ZYX", "3 axes"), ("YY", "twice"), ("QX", "unknown"), ("", "lack")]
 )

@@ -16,7 +16,7 @@ from skimage.feature import peak_local_max
 from skimage.measure import block_reduce
 
 from napari_unetpp.inference.heads import deepest_of
-from napari_unetpp.inference.layout import Index
+from napari_unetpp.inference.layout import Index, Region
 
 BLOCK = {2: 16, 3: 8}
 """Side in pixels over which entropy is averaged: a place is an object, not a pixel."""
@@ -41,6 +41,14 @@ class Place:
     index: Index
     position: tuple[float, ...]
     entropy: float
+
+    def region(self, shape: Sequence[int]) -> Region:
+        """It and what lies near to it, in a plane or volume of this shape."""
+        side = BLOCK[len(self.position)]
+        return tuple(
+            slice(max(int(p) - side, 0), min(int(p) + side, n))
+            for p, n in zip(self.position, shape, strict=True)
+        )
 
 
 def entropy(probability: NDArray[Any]) -> NDArray[np.float32]:

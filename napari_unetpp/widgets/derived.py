@@ -80,9 +80,17 @@ class Derived(QObject):
         self.deleteLater()
 
     def _go(self) -> None:
-        place = self._places[self._next % len(self._places)]
-        self._next += 1
+        """Go to the next place that the user hasn't corrected already."""
         results = self._results
+        shape = results.heads.layout.spatial_shape
+        for _ in self._places:
+            place = self._places[self._next % len(self._places)]
+            self._next = self._next % len(self._places) + 1
+            if not results.is_corrected(place.index, place.region(shape)):
+                break
+        else:
+            self._viewer.status = "All uncertain places are corrected."
+            return
         go_to(
             self._viewer,
             results.image,

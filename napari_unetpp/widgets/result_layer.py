@@ -152,7 +152,7 @@ class ResultLayer:
 
         `computed` says where the values mean something; elsewhere there is nothing yet.
         """
-        if self.painted or not self._as_written(block):
+        if self.painted or not self.is_as_written(block):
             self.painted = True
             return False
         with self.lock:
@@ -171,8 +171,14 @@ class ResultLayer:
         array itself is noticed when that place is to be written; it is never overwritten.
         """
         if not self.painted and prod(self.predicted.shape) <= QUICKLY_COMPARED:
-            self.painted = not self._as_written((slice(None),) * len(self.predicted.shape))
+            self.painted = not self.is_as_written((slice(None),) * len(self.predicted.shape))
         return self.painted
+
+    def is_as_written(self, block: Block) -> bool:
+        """Whether nobody changed a block of the layer since it was filled."""
+        if not self.can_be_painted:
+            return True
+        return bool(np.array_equal(self.pixels[block], self.predicted[block]))
 
     def draw(self, *, final: bool) -> None:
         """Let napari draw what was written, unless it has just done so and there is more to come.
@@ -203,11 +209,6 @@ class ResultLayer:
         if isinstance(self.layer, Labels):
             self.layer.events.paint.disconnect(self._on_change)
         self.layer.events.data.disconnect(self._on_change)
-
-    def _as_written(self, block: Block) -> bool:
-        if not self.can_be_painted:
-            return True
-        return bool(np.array_equal(self.pixels[block], self.predicted[block]))
 
     def _on_change(self) -> None:
         self.painted = True

@@ -168,6 +168,11 @@ class Results(QObject):
         axes = zip(*self.regions[index], strict=True)
         return tuple(slice(min(p.start for p in a), max(p.stop for p in a)) for a in axes)
 
+    def is_corrected(self, index: Index, region: Region) -> bool:
+        """Whether the user changed a mask in a region of a plane or volume."""
+        block = self.heads.layout.result_key(index, region)
+        return not all(made.is_as_written(block) for made in self.layers.values())
+
     def write_instances(self, index: Index, region: Region, instances: NDArray[Any]) -> None:
         """Fill a region ``spatial`` of the instances, which are made elsewhere."""
         if "instances" in self.layers:
