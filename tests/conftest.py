@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,13 @@ settings.register_profile("house", deadline=None, max_examples=25, derandomize=T
 settings.load_profile("house")
 
 WIDTHS = (4, 6, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Something takes the main thread back to all cores: two processes would wait on each other."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
