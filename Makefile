@@ -66,7 +66,7 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
-# Each test computes in one thread, so a process for each core (up to four: each takes a gigabyte).
+# Each test computes in one thread, so a process for each core (up to four: each takes two gigabytes).
 pytest: setup
 	NAPARI_STRICT_QT=1 $(XVFB) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
