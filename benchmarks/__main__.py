@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -19,12 +20,14 @@ from benchmarks import heads as heads_
 from benchmarks import large as large_
 from benchmarks import learning as learning_
 from benchmarks import memory as memory_
+from benchmarks import paper as paper_
+from benchmarks import paper_speed as paper_speed_
 from benchmarks import pipeline as pipeline_
 from benchmarks import samples as samples_
 from benchmarks import tiling as tiling_
 from benchmarks import uncertainty as uncertainty_
 from benchmarks import volumes as volumes_
-from benchmarks.common import machine
+from benchmarks.common import in_child, machine
 from benchmarks.sheet import Sheet, show
 
 app = typer.Typer(
@@ -167,11 +170,63 @@ def plot(
     output: Annotated[Path, typer.Argument(help="The drawing, an .svg file.")],
     *,
     log: Annotated[Path, typer.Option(help="Of `finetune`.")] = Path("runs/finetune.jsonl"),
+    paper: Annotated[
+        Path | None, typer.Option(help="The folder of `paper`, to draw that instead.")
+    ] = None,
 ) -> None:
-    """Draw what `finetune` measured."""
+    """Draw what `finetune` or `paper` measured."""
+    from benchmarks import paper_plot
     from benchmarks.plot import draw
 
-    draw(log, output)
+    if paper is None:
+        draw(log, output)
+    else:
+        paper_plot.draw(paper, output)
+
+
+@app.command()
+def paper(
+    data: Annotated[Path, typer.Argument(help="The folder dsb2018.")],
+    *,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(paper_.CONTESTANTS)}; may be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Of each training.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="Patches in a step.")] = 8,
+    narrow: Annotated[int, typer.Option(min=1, help="Divide every width by this.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at once, on a large GPU.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    folder: Annotated[
+        Path, typer.Option(help="Log, models and checkpoints; what is there isn't done again.")
+    ] = Path("runs/paper"),
+    markdown: Markdown = False,
+) -> None:
+    """The networks of the papers trained alike on nuclei: how good, at what price (hours)."""
+    trials = paper_.plan(
+        network or list(paper_.CONTESTANTS), seeds=seeds, steps=steps, batch=batch, narrow=narrow
+    )
+
+    def measure() -> list[Sheet]:
+        entries = list(paper_.run(trials, data, folder, jobs=jobs, device=device))
+        specs = {trial.network: paper_.CONTESTANTS[trial.network].spec(narrow) for trial in trials}
+        times, where = in_child(paper_speed_.times, specs, device)
+        text = json.dumps({"times": times, "where": where}, indent=1)
+        (folder / paper_.TIMES).write_text(text)
+        return paper_.sheets(entries, times, where)
+
+    report(measure, markdown)
+
+
+@app.command()
+def pruning(
+    *,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    markdown: Markdown = False,
+) -> None:
+    """Planes and volumes for each second that pruning gains."""
+    report(lambda: in_child(paper_speed_.pruning, device), markdown)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
@@ -45,8 +45,16 @@ def machine() -> str:
         cpu = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         cpu = platform.processor() or platform.machine()
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "napari", "numpy"))
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "napari", "numpy"))
     return f"{date.today()}: {os.cpu_count()} cores of {cpu}; {versions}; {model_in_words()}."
+
+
+def _version(name: str) -> str:
+    """Of a package; a machine without a screen needs no napari."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def model_in_words() -> str:
