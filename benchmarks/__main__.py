@@ -29,6 +29,7 @@ from benchmarks import uncertainty as uncertainty_
 from benchmarks import volumes as volumes_
 from benchmarks.common import in_child, machine
 from benchmarks.sheet import Sheet, show
+from benchmarks.trials import CASES
 
 app = typer.Typer(
     name="python -m benchmarks",
@@ -146,7 +147,7 @@ def finetune(
     data: Annotated[Path, typer.Argument(help="Folder with isbi2012, embryo3d and dsb2018.")],
     *,
     case: Annotated[
-        list[str] | None, typer.Option(help=f"{', '.join(finetune_.CASES)}; may be repeated.")
+        list[str] | None, typer.Option(help=f"{', '.join(CASES)}; may be repeated.")
     ] = None,
     model: Annotated[str, typer.Option(help="To start from; a name or a file.")] = "nuclei",
     minutes: Annotated[float, typer.Option(help="Budget of each fine-tuning.")] = 2.0,
@@ -159,7 +160,7 @@ def finetune(
     """What fine-tuning gains elsewhere, on corrections simulated from the truth (hours)."""
     report(
         lambda: finetune_.sheets(
-            case or finetune_.CASES, data=data, log=log, model=model, minutes=minutes, seeds=seeds
+            case or CASES, data=data, log=log, model=model, minutes=minutes, seeds=seeds
         ),
         markdown,
     )

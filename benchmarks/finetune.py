@@ -6,7 +6,7 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cases import Plane, planes_of
 from benchmarks.common import in_child
 from benchmarks.painting import Paint, painted
 from benchmarks.sheet import Sheet
-from napari_unetpp.files import ImageFile, find_pairs, read_image
-from napari_unetpp.inference.channels import channels_for
+from benchmarks.trials import Trial, plan
 from napari_unetpp.inference.layout import Layout
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.models import Store
@@ -28,68 +28,7 @@ if TYPE_CHECKING:
     from napari_unetpp.models.file import Model
     from napari_unetpp.training.corrections import Correction
 
-EM_TEST = range(12, 22)
-EM_SECTIONS = (0, 3, 6, 9)
-EMBRYO_PLANES = (8, 20, 14, 28)
 HEADS = ("L1", "L2", "L3", "L4")
-CASES = ("em", "embryo", "volume", "h&e", "rubbish", "forgetting")
-PARTLY_PAINTED: tuple[Paint, ...] = ("half planes", "scribbles")
-RUBBISH: tuple[Paint, ...] = ("shifted", "blobs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One fine-tuning.
-
-    Attributes
-    ----------
-    case : str
-        "em", "embryo", "h&e", "fluorescence", "nuclei" or, for a model of volumes, "volume".
-    corrected : int
-        How many planes.
-    paint : str
-        How they are corrected.
-    start : str
-        "model" or "nothing".
-    depth : int, optional
-        The deepest head kept.
-    minutes, steps
-        The budget: time, or so many batches, whichever is over first.
-    seed : int
-        Of the painting and of the training.
-    fit : dict
-        Other settings of the training.
-    earlier : str
-        Case of which three planes were corrected before, and are replayed.
-    scored : bool
-        Whether it is scored elsewhere, too.
-    also : str
-        Case that is scored, too, before and after.
-    """
-
-    case: str
-    corrected: int
-    paint: Paint = "planes"
-    start: str = "model"
-    depth: int | None = None
-    minutes: float = 2.0
-    steps: int | None = None
-    seed: int = 0
-    fit: dict[str, Any] = dataclasses.field(default_factory=dict)
-    earlier: str = ""
-    scored: bool = True
-    also: str = ""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A plane with its truth."""
-
-    name: str
-    image: NDArray[Any]  # (c, y, x)
-    truth: NDArray[Any]  # (y, x)
-    index: tuple[int, ...]
-    stack: ImageFile[NDArray[Any]]  # that it is from
 
 
 def run(trials: Sequence[Trial], data: Path, log: Path, model: str) -> Iterator[dict[str, Any]]:
@@ -229,66 +168,6 @@ def ious(planes: Sequence[Plane], model: Model) -> dict[str, float]:
     return {f"L{k}": round(c.iou, 4) for k, c in enumerate(counts, start=1)}
 
 
-def planes_of(case: str, corrected: int, data: Path, seed: int) -> tuple[list[Plane], list[Plane]]:
-    """Planes to correct, and planes elsewhere to score."""
-    read: Callable[[Path, int, int], tuple[list[Plane], list[Plane]]]
-    read = {
-        "em": _em,
-        "embryo": _embryo,
-        "volume": _embryo,
-        "h&e": partial(_bowl, ("histology",)),
-        "fluorescence": partial(_bowl, ("fluorescence",)),
-        "nuclei": partial(_bowl, ("fluorescence", "histology", "brightfield")),
-    }[case]
-    return read(data, corrected, seed)
-
-
-def _em(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]]:
-    planes = _stack(data / "isbi2012" / "images.tif", data / "isbi2012" / "membranes.tif")
-    return [planes[z] for z in EM_SECTIONS[:corrected]], [planes[z] for z in EM_TEST]
-
-
-def _embryo(data: Path, corrected: int, seed: int) -> tuple[list[Plane], list[Plane]]:
-    planes = _stack(data / "embryo3d" / "image.tif", data / "embryo3d" / "nuclei.tif")
-    chosen = EMBRYO_PLANES[:corrected]
-    near = {z + d for z in EMBRYO_PLANES for d in (-1, 0, 1)}
-    return [planes[z] for z in chosen], [p for z, p in enumerate(planes) if z not in near]
-
-
-def _bowl(
-    modalities: Sequence[str], data: Path, corrected: int, seed: int
-) -> tuple[list[Plane], list[Plane]]:
-    folder = data / "dsb2018"
-    rows = [line.split(",") for line in (folder / "index.csv").read_text().splitlines()[1:]]
-    ids = {row[1] for row in rows if row[2] in modalities}
-
-    def of(split: str) -> list[Plane]:
-        pairs = find_pairs(folder / split / "images", folder / split / "labels")
-        return [p for i, t in pairs if i.stem in ids for p in _stack(i, t)]
-
-    if not corrected:
-        return [], of("test")
-    train = of("train")
-    chosen = np.random.default_rng(seed).permutation(len(train))[:corrected]
-    return [train[n] for n in chosen], of("test")
-
-
-def _stack(image_path: Path, truth_path: Path) -> list[Plane]:
-    image, truth = read_image(image_path), read_image(truth_path)
-    layout = Layout.of(image.data, image.axes)
-    mix = channels_for(layout, 1)
-    return [
-        Plane(
-            image_path.stem,
-            np.asarray(mix(layout.take(image.data, index))),
-            layout.result_part(truth.data, index),
-            index,
-            image,
-        )
-        for index in layout.indices()
-    ]
-
-
 def _masks(planes: Sequence[Plane], model: Model) -> Iterator[NDArray[np.uint8]]:
     """Of each plane what all heads find, ``(head, y, x)``; planes of a volume are all of one."""
     from napari_unetpp.inference.predict import segment
@@ -302,50 +181,6 @@ def _masks(planes: Sequence[Plane], model: Model) -> Iterator[NDArray[np.uint8]]
         options = SegmentOptions(indices=[plane.index])
         found = segment(plane.stack.data, model, axes=plane.stack.axes, options=options)
         yield found.masks()[:, *plane.index]
-
-
-def plan(case: str, minutes: float, seeds: int) -> list[Trial]:
-    """The trials of a case: how many planes, how deep, from what, painted how."""
-    if case == "rubbish":
-        return _rubbish(minutes, seeds)
-    if case == "forgetting":
-        return _forgetting(minutes)
-    counts = {"em": (4, 2, 1), "embryo": (4, 2), "volume": (4, 2), "h&e": (5, 3, 1)}[case]
-    trial = Trial(case=case, corrected=counts[0], minutes=minutes)
-    trials = [
-        *(replace(trial, corrected=n) for n in counts),
-        *(replace(trial, depth=k) for k in (2, 1)),  # L3 is the default on a CPU
-        replace(trial, start="nothing"),
-    ]
-    if case == "em":  # which is furthest from what the model knows
-        trials += [
-            *(replace(trial, paint=paint) for paint in PARTLY_PAINTED),
-            replace(trial, fit={"frozen_norm": True}),
-            replace(trial, depth=4),
-        ]
-    return trials
-
-
-def _rubbish(minutes: float, seeds: int) -> list[Trial]:
-    """What the gate has to refuse."""
-    return [
-        Trial(
-            case="fluorescence",
-            corrected=3,
-            paint=paint,
-            seed=seed,
-            minutes=minutes,
-            scored=False,
-        )
-        for seed in range(seeds)
-        for paint in RUBBISH
-    ]
-
-
-def _forgetting(minutes: float) -> list[Trial]:
-    """What is lost on nuclei by learning membranes, without and with nuclei corrected before."""
-    trial = Trial(case="em", corrected=4, minutes=minutes, also="nuclei")
-    return [trial, replace(trial, earlier="fluorescence")]
 
 
 def sheets(
