@@ -110,10 +110,11 @@ def cluster(
 def uncertainty(
     data: Annotated[Path, typer.Argument(help="Folder with dsb2018.")],
     *,
+    drawing: Annotated[Path | None, typer.Option(help="An .svg file to draw.")] = None,
     markdown: Markdown = False,
 ) -> None:
     """Which measure finds what is wrong, and whether depth can follow it."""
-    report(lambda: uncertainty_.sheets(data), markdown)
+    report(lambda: uncertainty_.sheets(data, drawing), markdown)
 
 
 @app.command()

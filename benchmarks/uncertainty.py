@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import in_child, the_model
 from benchmarks.sheet import Sheet
+from benchmarks.uncertainty_plot import draw
 from napari_unetpp.evaluation.metrics import PixelCounts
 from napari_unetpp.evaluation.uncertainty import Uncertainty, by_places
 from napari_unetpp.files import find_pairs, read_image
@@ -28,9 +29,19 @@ Floats = NDArray[np.float32]
 Found = dict[str, Any]
 
 
-def sheets(data: Path) -> list[Sheet]:
-    """Measure on `dsb2018` in this folder: pixels, places, reliability, and leaving early."""
+def sheets(data: Path, drawing: Path | None = None) -> list[Sheet]:
+    """Measure on `dsb2018` in this folder: pixels, places, reliability, and leaving early.
+
+    Parameters
+    ----------
+    data : Path
+        The folder.
+    drawing : Path, optional
+        An .svg file, for what the last split says.
+    """
     found = {split: in_child(measure, data / "dsb2018" / split) for split in SPLITS}
+    if drawing is not None:
+        draw(found[SPLITS[-1]]["pixels"], drawing, f"dsb2018/{SPLITS[-1]}")
     tables = []
     for split, result in found.items():
         tables += [
