@@ -521,6 +521,23 @@ def test_next_uncertain_skips_what_was_corrected(qtbot, viewer, dock, finish):
     assert viewer.status == "All uncertain places are corrected."
 
 
+def test_next_uncertain_needs_no_second_head(qtbot, viewer, dock, finish, tiny_store, make_model):
+    made = make_model(architecture=Architecture(skip="plain"))
+    save_model(made.network, made.spec, tiny_store.folder / "u-net.safetensors")
+    dock.segment_panel.model_box.refresh("u-net")
+    viewer.add_image(noise((96, 131)))
+    assert not dock.heads_panel.next_button.isEnabled()  # nothing is computed yet
+    press_segment(dock)
+    finish()
+    assert dock.results.head_keys == ["L3"]
+    values = dock.results.heads.values
+    values[:] = 255
+    values[0, 0, 64:80, 96:112] = 128
+    dock.heads_panel.next_button.click()
+    camera = getattr(viewer, "scene", viewer).camera
+    qtbot.waitUntil(lambda: np.allclose(camera.center[-2:], (72, 104), atol=8), timeout=5000)
+
+
 @pytest.mark.parametrize(
     ("axes", "word"), [("ZYX", "3 axes"), ("YY", "twice"), ("QX", "unknown"), ("", "lack")]
 )

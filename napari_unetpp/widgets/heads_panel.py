@@ -78,7 +78,7 @@ class HeadsPanel(QWidget):
             box.setChecked(visible.get(key, False))
             box.setEnabled(key in can_show)
             box.blockSignals(False)
-        self.next_button.setEnabled("disagreement" in can_show)
+        self.next_button.setEnabled(any(key not in DERIVED for key in can_show))
 
     def toggle(self, key: str) -> None:
         """As a click on the box of `key`, if there is one to click."""
