@@ -14,6 +14,7 @@ from napari_unetpp.inference.devices import Device
 from napari_unetpp.inference.layout import Layout
 from napari_unetpp.inference.normalise import find_limits, normalise
 from napari_unetpp.models.file import read_model, save_model
+from napari_unetpp.network import Architecture
 from napari_unetpp.training.augment import Augmentation
 from napari_unetpp.training.correction_folder import CorrectionFolder
 from napari_unetpp.training.corrections import Source, correct
@@ -91,6 +92,26 @@ def test_two_planes_of_a_volume_make_a_better_model(model, tmp_path):
     new = read_model(tmp_path / "new.safetensors")
     assert new.spec.dims == 3
     assert new.spec.history[-1].corrections == tuple(c.file_name for c in corrected(model, (6, 17)))
+
+
+def test_a_new_model_for_volumes_learns_from_planes_of_them(make_model, tmp_path):
+    model = make_model(dims=3, widths=(4, 6, 8), voxel_size=(0.5, 0.5, 0.5))
+    options = FinetuneOptions(
+        minutes=60,
+        steps=2,
+        fit=FIT,
+        start="nothing",
+        name="mine",
+        architecture=Architecture(skip="plain", up="nearest"),
+        widths=(4, 6),
+    )
+    output = tmp_path / "new.safetensors"
+    planes = corrected(model, (6, 17))
+    *_, last = finetune(model, planes, output=output, options=options, device=CPU)
+    assert last.result.verdict.outcome == "new"
+    spec = read_model(output).spec
+    assert (spec.dims, spec.voxel_size, spec.heads) == (3, (0.5, 0.5, 0.5), (1,))
+    assert set(spec.corrections) == {plane.file_name for plane in planes}
 
 
 def test_just_the_corrected_planes_are_learnt_and_the_rest_is_seen(model):

@@ -195,24 +195,27 @@ class ModelSpec(Frozen):
         return tuple(k for k in self.heads if k <= depth)
 
     def with_network(
-        self, architecture: Architecture | None, widths: tuple[int, ...] | None
+        self,
+        architecture: Architecture | None,
+        widths: tuple[int, ...] | None,
+        heads: tuple[int, ...] | None = None,
     ) -> ModelSpec:
-        """As it is of another network, with all its heads; where one is none it stays.
+        """As it is of another network, by default with all its heads; where one is none it stays.
 
         Raises
         ------
         UserError
             If they don't go together.
         """
-        if architecture is None and widths is None:
+        if architecture is None and widths is None and heads is None:
             return self
         architecture, widths = architecture or self.architecture, widths or self.widths
         try:
-            architecture.check(widths)
+            architecture.check(widths, heads)
         except ValueError as error:
             raise UserError(str(error)) from error
         return self.model_copy(
-            update={"architecture": architecture, "widths": widths, "supervised": None}
+            update={"architecture": architecture, "widths": widths, "supervised": heads}
         )
 
     def cut_to(self, depth: int) -> ModelSpec:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,11 @@ from napari_unetpp.models.spec import LONGEST_NAME, ModelName, ModelSpec
 
 if TYPE_CHECKING:
     from napari_unetpp.models.file import Model  # at run time only when needed: it brings torch
+
+
+class TakenError(UserError):
+    """There is a model of this name."""
+
 
 DEFAULT_MODEL = "nuclei"
 FOLDER_VARIABLE = "NAPARI_UNETPP_MODELS"
@@ -134,7 +141,7 @@ class Store:
         Raises
         ------
         UserError
-            If the name is taken or can't be one.
+            If the name can't be one; `TakenError` if there is such a model.
         """
         try:
             _NAME.validate_python(name)
@@ -177,6 +184,23 @@ class Store:
             except FileExistsError:
                 continue  # another program was faster
             return name
+
+    def add_new(self, candidate: Path, name: str) -> str:
+        """Take a new model in; if its name was taken meanwhile, as the next that is free.
+
+        These are "name 2", "name 3" …; gives the one that it has.
+
+        Raises
+        ------
+        UserError
+            If the file is refused (see `read_model`), or can't be written.
+        """
+        for free in _alike(name):
+            try:
+                return self.add(candidate, free)
+            except TakenError:
+                continue
+        raise AssertionError("there is no end of names")
 
     def corrections_folder(self, lineage: str) -> Path:
         """Where the corrections for a family of models are kept (see `ModelSpec.lineage`)."""
@@ -248,8 +272,14 @@ def model_file(name_or_path: str | Path) -> Path:
     return path if path.suffix == SUFFIX else Store().path(str(name_or_path))
 
 
-def _taken(name: str) -> UserError:
-    return UserError(f"There is a model {name!r} already: give another name (--name).")
+def _taken(name: str) -> TakenError:
+    return TakenError(f"There is a model {name!r} already: give another name.")
+
+
+def _alike(name: str) -> Iterator[str]:
+    yield name
+    for number in count(2):
+        yield f"{name[: LONGEST_NAME - len(' 9999')]} {number}"
 
 
 def _user_folder() -> Path:

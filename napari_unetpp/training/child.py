@@ -64,7 +64,7 @@ def _work(task: FinetuneTask, tell: Callable[[Message], None], stop: Callable[[]
 
     model = _model(task)
     corrections = newest([read_correction(path) for path in task.corrections])
-    folder = CorrectionFolder(task.corrections[0].parent)
+    folder = CorrectionFolder(task.earlier_in or task.corrections[0].parent)
     earlier = folder.replayed(model.spec.corrections, corrections)
     events = finetune(
         model,
@@ -77,6 +77,9 @@ def _work(task: FinetuneTask, tell: Callable[[Message], None], stop: Callable[[]
             start=task.start,
             architecture=task.architecture,
             widths=task.widths,
+            heads=task.heads,
+            classes=task.classes,
+            name=task.name,
         ),
         device=choose_device(task.device),
         stop=stop,

@@ -73,6 +73,19 @@ class CorrectionFolder:
         write_atomically(path, content)
         return path
 
+    def take_over(self, paths: Iterable[Path]) -> None:
+        """Copy corrections from another family's folder; what isn't there any more is left out.
+
+        Raises
+        ------
+        UserError
+            If they can't be written, as with a full disk.
+        """
+        for path in paths:
+            if path.parent != self.folder:
+                with suppress(FileNotFoundError):
+                    write_atomically(self.folder / path.name, path.read_bytes())
+
     def sources(self) -> dict[Path, Source]:
         """What there is, without reading the pixels; files that can't be read are left out."""
         found = {}

@@ -22,23 +22,24 @@ from napari_unetpp.inference.devices import (
     release_memory,
 )
 from napari_unetpp.inference.tiles import halo
-from napari_unetpp.models.file import Model, build_network, save_model
-from napari_unetpp.models.spec import FINE_TUNED, HistoryEntry, ModelSpec
+from napari_unetpp.models.file import Model, save_model
+from napari_unetpp.models.spec import HistoryEntry, ModelSpec
 from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.training.corrections import Correction
 from napari_unetpp.training.fit import Fit, FitEvent
-from napari_unetpp.training.gate import enough, judge
+from napari_unetpp.training.gate import describe, enough, judge
 from napari_unetpp.training.messages import (
     EARLIER,
     HELD_OUT,
     FinetuneEvent,
     Result,
     ScoresByKind,
+    Verdict,
 )
 from napari_unetpp.training.options import FinetuneOptions, patch_for
-from napari_unetpp.training.places import Strips
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
+from napari_unetpp.training.start import origin_of, start, strips_of
 from napari_unetpp.training.study import (
     Lesson,
     check_corrections,
@@ -51,8 +52,6 @@ from napari_unetpp.training.validate import Scores, validate
 
 SAVE_EVERY = 10.0
 """Seconds between saves where nothing is held out, so that a kill loses little."""
-CPU_DEPTH = 3
-"""Measured, see `docs/finetune.md`: in two minutes L2 and L3 come further than L4."""
 SMALLEST_PATCH = {2: 64, 3: 16}
 """When memory runs out, patches get no smaller than this."""
 
@@ -96,6 +95,8 @@ def finetune(
         If nothing was corrected, all of it is background, or the corrections don't fit the model.
     """
     options = options or FinetuneOptions()
+    if options.name is not None:  # it has learnt nothing before
+        corrections, earlier = (*corrections, *earlier), ()
     check_corrections(corrections, model.spec)
     try:
         finetuning = _Finetuning(
@@ -128,8 +129,7 @@ class _Finetuning:
         self.notice = ""
         torch.manual_seed(options.fit.seed)
         highest = max(int(c.classes.max(initial=0)) for c in (*corrections, *earlier))
-        classes = max(highest, len(model.spec.classes))
-        self.spec, self.network = _start(model, classes, options, device)
+        self.spec, self.network = start(model, highest, options, device)
         normalisation = settled(self.spec.normalisation, (*corrections, *earlier))
         self.spec = self.spec.model_copy(update={"normalisation": normalisation})
         lessons = self._lessons(self.spec)
@@ -137,6 +137,7 @@ class _Finetuning:
         self.replayed = [lesson for lesson in lessons if lesson.kind == EARLIER]
         self.held_out = self._scored(lessons)
         self.before: Scores | None = None
+        self.can_tell: bool | None = None  # whether enough is held out
         self.best: Scores | None = None
 
     def _lessons(self, spec: ModelSpec) -> list[Lesson]:
@@ -146,7 +147,7 @@ class _Finetuning:
             (*self.corrections, *self.earlier),
             spec,
             kinds,
-            _strips_of(self.model.spec),
+            strips_of(self.model.spec),
             new=[kind == HELD_OUT for kind in kinds],
         )
         return lessons
@@ -180,14 +181,25 @@ class _Finetuning:
             self._give_way()
 
     def _attempt(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
-        if self.before is None:
-            network = _widened(self.model.network, self.spec)
-            self.before = self._validated(network, self._scored_before())
+        if self.can_tell is None:
+            self._score_before()
             yield self._event(0, 0.0, scores=None if self.before is None else _kinds(self.before))
         # A network that is less deep sees less far around.
         context = halo(self.spec.depth, self.spec.architecture)
         held_out = [cut_out(sample, context) for sample in self.held_out]
-        yield from self._fit(held_out if enough(self.before) else [], stop)
+        yield from self._fit(held_out if self.can_tell else [], stop)
+
+    def _score_before(self) -> None:
+        """Score the old version, and see whether that tells enough.
+
+        One that finds more classes than a new model can't be compared with it.
+        """
+        old, classes = self.model.network, len(self.spec.classes)
+        if old.classes > classes:
+            self.can_tell = enough(self._validated(self.network, self.held_out))
+            return
+        self.before = self._validated(old.with_classes(classes), self._scored_before())
+        self.can_tell = enough(self.before)
 
     def _fit(self, held_out: Sequence[Sample], stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
         learnt = [lesson.learnt for lesson in (*self.lessons, *self.replayed)]
@@ -235,25 +247,25 @@ class _Finetuning:
     def _save(self, network: UNetPlusPlus, scores: Scores | None, steps: int) -> Result:
         before = {} if self.before is None else _kinds(self.before)
         after = {} if scores is None else _kinds(scores)
-        verdict = judge(self.before, scores)
+        verdict = self._verdict(scores)
         result = Result(
             verdict=verdict, before=before, after=after, seconds=self._seconds(), steps=steps
         )
         heads = {} if scores is None else dict(scores.kinds[HELD_OUT])
         entry = HistoryEntry(
-            action=FINE_TUNED,
-            parent=self.model.digest,
-            parent_name=self.model.spec.name,
-            corrections=tuple(c.file_name for c in self.corrections),
-            contents=tuple(c.content for c in self.corrections),
+            **origin_of(self.model, self.options, self.corrections),
             settings=self._settings(steps),
             scores={"heads": heads, "before": before, "after": after, "verdict": verdict.sentence},
             software=software(),
         )
-        # From random weights too: the lineage goes on, and so do its corrections.
         spec = self.spec.model_copy(update={"history": (*self.spec.history, entry)})
         save_model(network, spec, self.output)
         return result
+
+    def _verdict(self, scores: Scores | None) -> Verdict:
+        if self.options.name is None:
+            return judge(self.before, scores)
+        return describe(self.before, scores, name=self.options.name, other=self.model.spec.name)
 
     def _settings(self, steps: int) -> dict[str, Any]:
         settings = dataclasses.asdict(self.options)
@@ -317,36 +329,6 @@ class _Finetuning:
 
     def _seconds(self) -> float:
         return time.monotonic() - self.started
-
-
-def _start(
-    model: Model, classes: int, options: FinetuneOptions, device: Device
-) -> tuple[ModelSpec, UNetPlusPlus]:
-    """Spec and network to train: cut to a depth, with the classes that the user painted."""
-    whole = model.spec.with_network(options.architecture, options.widths)
-    deepest = CPU_DEPTH if device.kind == "cpu" else whole.depth
-    default = max(whole.up_to(deepest), default=whole.heads[0])
-    depth = whole.checked_depth(default if options.depth is None else options.depth)
-    names = model.spec.classes
-    names += tuple(f"class {n}" for n in range(len(names) + 1, classes + 1))
-    spec = whole.cut_to(depth).model_copy(update={"classes": names})
-    if options.start == "nothing":  # what the weights came from says nothing of these
-        bare = spec.model_copy(update={"description": "", "licence": "", "origin": ""})
-        return bare, build_network(spec)
-    return spec, _widened(model.network.up_to(depth), spec)
-
-
-def _strips_of(spec: ModelSpec) -> Strips:
-    """What was held out from this model and its ancestors, the latest last."""
-    strips: Strips = {}
-    for entry in spec.history:
-        for shape, (axis, start, stop) in entry.settings.get(HELD_OUT, {}).items():
-            strips[shape] = int(axis), int(start), int(stop)
-    return strips
-
-
-def _widened(network: UNetPlusPlus, spec: ModelSpec) -> UNetPlusPlus:
-    return network.with_classes(len(spec.classes))
 
 
 def _kinds(scores: Scores) -> ScoresByKind:

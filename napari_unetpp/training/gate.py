@@ -74,6 +74,42 @@ def judge(before: Scores | None, after: Scores | None, *, seed: int = 0) -> Verd
     return Verdict(outcome=outcome, sentence=sentence, head=new, before=was, after=now)
 
 
+def describe(before: Scores | None, after: Scores | None, *, name: str, other: str) -> Verdict:
+    """Say what a new model is worth. It takes no other's place, so it is kept in any case.
+
+    Parameters
+    ----------
+    before, after : Scores, optional
+        Of the model `other` and of the new one, with the same samples; none if nothing could be
+        held out, or `other` can't be compared with it.
+    name, other : str
+        Of the new model, and of that in use.
+    """
+    if after is None or not enough(after):
+        sentence = (
+            f"Too little was painted to hold a part of it out, so nothing tells how right {name} "
+            "is: look at its masks, or paint more."
+        )
+        return Verdict(outcome="new", sentence=sentence)
+    head = max(after.kinds[HELD_OUT], key=after.kinds[HELD_OUT].__getitem__)
+    now, was = after.kinds[HELD_OUT][head], None
+    figure = f"IoU {now:.2f} with {head} on what is held out"
+    if before is not None and HELD_OUT in before.kinds:
+        was = max(before.kinds[HELD_OUT].values())
+    if skill_of(after.cells[HELD_OUT][head]) < LEAST_SKILL:
+        sentence = (
+            f"{name} learnt too little: {figure}, which is little more than chance. Give it more "
+            "time, or paint more."
+        )
+    elif was is None:
+        sentence = f"{name} has {figure}."
+    elif now > was:
+        sentence = f"{name} has {figure}, and {other} {was:.2f}."
+    else:
+        sentence = f"{name} has {figure}, but {other} {was:.2f}: use that, or give it more time."
+    return Verdict(outcome="new", sentence=sentence, head=head, before=was, after=now)
+
+
 def skill_of(cells: Cells) -> float:
     """How far the IoU is from chance (0) to perfect (1).
 

@@ -12,7 +12,7 @@ from typing import Literal
 from napari_unetpp.models.spec import Frozen, Normalisation
 from napari_unetpp.network.architecture import Architecture
 
-Outcome = Literal["better", "not better", "unknown"]
+Outcome = Literal["better", "not better", "unknown", "new"]
 ScoresByKind = dict[str, dict[str, float]]
 """IoU by kind ("held out", "earlier") and head ("L1" …)."""
 
@@ -39,8 +39,11 @@ class FinetuneTask(Frozen):
         The deepest head of the new version.
     start : {"model", "nothing"}
         From the model's weights, or from random ones.
-    architecture, widths : optional
-        From nothing, of another network of the family; see `FinetuneOptions`.
+    architecture, widths, heads, classes, name : optional
+        From nothing, another network or a model of its own; see `FinetuneOptions`.
+    earlier_in : Path, optional
+        The folder of the corrections that are replayed; by default that of the first to learn
+        from.
     normalisation : Normalisation, optional
         How images were normalised, where the user chose it; else as the model says.
     """
@@ -54,6 +57,10 @@ class FinetuneTask(Frozen):
     start: Literal["model", "nothing"] = "model"
     architecture: Architecture | None = None
     widths: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    name: str | None = None
+    earlier_in: Path | None = None
     normalisation: Normalisation | None = None
 
 
@@ -62,8 +69,9 @@ class Verdict(Frozen):
 
     Attributes
     ----------
-    outcome : {"better", "not better", "unknown"}
-        Just a better version is kept without being asked for.
+    outcome : {"better", "not better", "unknown", "new"}
+        Of versions just a better one is kept without being asked for; a new model takes no
+        other's place, and is always kept.
     sentence : str
         Why, for the user.
     head : str
@@ -77,6 +85,11 @@ class Verdict(Frozen):
     head: str = ""
     before: float | None = None
     after: float | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the result is kept without being asked for."""
+        return self.outcome in ("better", "new")
 
 
 class Result(Frozen):

@@ -132,8 +132,13 @@ class FinetuneOptions:
         From the model's weights, or from random ones.
     architecture : Architecture, optional
         From nothing, another network of the family than the model's.
-    widths : tuple of int, optional
-        From nothing, other widths than the model's.
+    widths, heads : tuple of int, optional
+        From nothing, other widths than the model's, and which heads; by default all.
+    classes : tuple of str, optional
+        From nothing, what it finds; by default what the model finds.
+    name : str, optional
+        From nothing, the name of a model that begins a family of its own: it has no parent, is
+        compared with the model but not judged by it, and learns the earlier corrections, too.
     replay : float
         Share of the patches that earlier corrections give, if there are any.
     fit : FitOptions
@@ -146,6 +151,9 @@ class FinetuneOptions:
     start: Literal["model", "nothing"] = "model"
     architecture: Architecture | None = None
     widths: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    name: str | None = None
     replay: float = 0.3
     fit: FitOptions = FINETUNE_FIT
 
@@ -163,7 +171,8 @@ class FinetuneOptions:
             raise UserError(f"steps is {self.steps}, but must be above 0: give more.")
         if not 0 <= self.replay < 1:
             raise UserError(f"replay is {self.replay}; give a share from 0 to below 1.")
-        if self.start == "model" and not (self.architecture is None and self.widths is None):
+        another = (self.architecture, self.widths, self.heads, self.classes, self.name)
+        if self.start == "model" and any(part is not None for part in another):
             raise UserError(
                 "The model's weights fit no other network than its own: start from nothing, or "
                 "leave the network as it is."

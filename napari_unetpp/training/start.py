@@ -1,0 +1,72 @@
+"""What a fine-tuning starts with: a spec and a network, and where the result will come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from napari_unetpp.inference.devices import Device
+from napari_unetpp.models.file import Model, build_network
+from napari_unetpp.models.spec import FINE_TUNED, TRAINED, ModelSpec
+from napari_unetpp.network import UNetPlusPlus
+from napari_unetpp.training.corrections import Correction
+from napari_unetpp.training.messages import HELD_OUT
+from napari_unetpp.training.options import FinetuneOptions
+from napari_unetpp.training.places import Strips
+
+CPU_DEPTH = 3
+"""Measured, see `docs/finetune.md`: in two minutes L2 and L3 come further than L4."""
+
+
+def start(
+    model: Model, highest: int, options: FinetuneOptions, device: Device
+) -> tuple[ModelSpec, UNetPlusPlus]:
+    """Spec and network to train: cut to a depth, with the classes that the user painted.
+
+    `highest` is the number of the highest class that was painted. A model of its own is as deep
+    as its widths say.
+
+    Raises
+    ------
+    UserError
+        If there is no such head, or widths, heads and architecture don't go together.
+    """
+    whole = model.spec.with_network(options.architecture, options.widths, options.heads)
+    cut = device.kind == "cpu" and options.name is None
+    default = max(whole.up_to(CPU_DEPTH if cut else whole.depth), default=whole.heads[0])
+    depth = whole.checked_depth(default if options.depth is None else options.depth)
+    names = options.classes or model.spec.classes
+    names += tuple(f"class {n}" for n in range(len(names) + 1, highest + 1))
+    spec = whole.cut_to(depth).model_copy(update={"classes": names})
+    if options.start == "model":
+        return spec, model.network.up_to(depth).with_classes(len(names))
+    # What the model's weights came from says nothing of these.
+    bare = {"description": "", "licence": "", "origin": ""}
+    own = {} if options.name is None else {"name": options.name, "history": ()}
+    return spec.model_copy(update=bare | own), build_network(spec)
+
+
+def origin_of(
+    model: Model, options: FinetuneOptions, corrections: Sequence[Correction]
+) -> dict[str, Any]:
+    """What the history of the result says of where it comes from, and of what it learnt.
+
+    From random weights, too, the family goes on, and so do its corrections.
+    """
+    told = {
+        "corrections": tuple(c.file_name for c in corrections),
+        "contents": tuple(c.content for c in corrections),
+    }
+    if options.name is not None:
+        return {"action": TRAINED, **told}
+    parent = {"parent": model.digest, "parent_name": model.spec.name}
+    return {"action": FINE_TUNED, **parent, **told}
+
+
+def strips_of(spec: ModelSpec) -> Strips:
+    """What was held out from this model and its ancestors, the latest last."""
+    strips: Strips = {}
+    for entry in spec.history:
+        for shape, (axis, start, stop) in entry.settings.get(HELD_OUT, {}).items():
+            strips[shape] = int(axis), int(start), int(stop)
+    return strips
