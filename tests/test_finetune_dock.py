@@ -1052,6 +1052,34 @@ def test_a_full_disk_while_a_version_is_kept_is_told(
     assert "tiny+1" not in tiny_store.names()
 
 
+def test_a_new_model_that_can_not_be_kept_waits_and_is_not_lost(
+    qtbot, dock, segmented, child, errors, saved, tiny_store, monkeypatch
+):
+    child.end("new")
+    stroke(segmented(), 10, 12)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    dock.segment_panel.model_box.new_clicked.emit()
+    dialog = dock.new_model_part.dialog
+    dialog.name_edit.setText("mine")
+    qtbot.waitUntil(dialog.train_button.isEnabled, timeout=10_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        dialog.train_button.click()
+        qtbot.waitUntil(lambda: len(errors()) == 1, timeout=30_000)
+    assert "No space left" in errors()[0]
+    assert (child.asked.name, child.asked.start) == ("mine", "nothing")
+    assert child.asked.widths == (16, 32, 64, 128, 256)
+    panel = dock.finetune_part.panel
+    assert panel.keep_button.isVisibleTo(panel)
+    press(qtbot, dock)  # another one would take its place
+    assert "The new model mine waits" in errors()[1]
+    panel.keep_button.click()
+    wait_for_version(qtbot, dock, "mine")
+    assert "mine" in tiny_store.names()
+    assert not panel.keep_button.isVisibleTo(panel)
+    assert not list(tiny_store.folder.glob(".*"))
+
+
 def full_disk(*args: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 

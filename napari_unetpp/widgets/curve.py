@@ -60,8 +60,8 @@ class Curve(QWidget):
         self._loss_line = self._loss.plot(pen=GREY)
         self._drawn = -DRAW_EVERY
 
-    def add(self, event: FinetuneEvent) -> None:
-        """Draw what an event tells."""
+    def add(self, event: FinetuneEvent, *, is_new: bool = False) -> None:
+        """Draw what an event tells; the curves of a new model don't begin with the one before."""
         if event.loss is not None:
             self._losses[0].append(event.seconds)
             self._losses[1].append(event.loss)
@@ -71,6 +71,8 @@ class Curve(QWidget):
         for head, iou in (event.scores or {}).get(HELD_OUT, {}).items():
             if event.step == 0:
                 self._show_before(head, iou)
+                if is_new:
+                    continue
             times, values = self._points.setdefault(head, ([], []))
             times.append(event.seconds)
             values.append(iou)

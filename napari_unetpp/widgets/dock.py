@@ -19,6 +19,7 @@ from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.geometry import go_to_next
 from napari_unetpp.widgets.heads_panel import HeadsPanel
 from napari_unetpp.widgets.job import make_job
+from napari_unetpp.widgets.new_model_part import NewModelPart
 from napari_unetpp.widgets.preferences import read_preferences
 from napari_unetpp.widgets.results import Results
 from napari_unetpp.widgets.run import Run
@@ -48,6 +49,7 @@ class SegmentDock(QScrollArea):
         self.depths_part = DepthsPart(
             napari_viewer, self.segment_panel, self.finetune_part, self._is_busy, self
         )
+        self.new_model_part = NewModelPart(self.segment_panel, self.finetune_part, self)
         self._shortcuts = Shortcuts(napari_viewer, self._actions())
         self._open = True
         self._lay_out()
@@ -131,6 +133,7 @@ class SegmentDock(QScrollArea):
             self._shortcuts.release()
             self.session.close()
             self.depths_part.close()
+            self.new_model_part.close()
             self.finetune_part.close()
             self.segment_panel.disconnect_layers()
 
@@ -178,6 +181,15 @@ class SegmentDock(QScrollArea):
         self.segment_panel.say(
             f"{end} · {status.seconds:.1f} s · {status.device}{status.size}", status.reason
         )
+
+    def _on_training(self) -> None:
+        """A new model is being trained: show how far it is."""
+        self.depths_part.cancel()
+        self.finetune_fold.open()
+        QTimer.singleShot(0, self._show_training)  # once the fold is laid out
+
+    def _show_training(self) -> None:
+        self.ensureWidgetVisible(self.finetune_part.panel.message)
 
     def _segment_anew(self) -> None:
         """With the model that was chosen just now; a run with another one ends first."""
@@ -277,6 +289,7 @@ class SegmentDock(QScrollArea):
         self.session.run_started.connect(self._on_run)
         self.session.failed.connect(self._on_failed)
         self.session.layer_made.connect(self.finetune_part.watch)
+        self.new_model_part.started.connect(self._on_training)
         self.finetune_fold.toggled.connect(self.finetune_part.open)
         self.finetune_part.segment_wanted.connect(self._segment_anew)
         self.finetune_part.next_wanted.connect(self._segment_next)

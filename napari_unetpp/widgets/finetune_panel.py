@@ -163,20 +163,22 @@ class FinetunePanel(QWidget):
             self.verdict.setVisible(False)
             self.say("Loading …")
 
-    def show_event(self, event: FinetuneEvent, minutes: float) -> None:
-        """Show how far a fine-tuning is."""
+    def show_event(self, event: FinetuneEvent, minutes: float, *, is_new: bool = False) -> None:
+        """Show how far a fine-tuning, or the training of a new model, is."""
         self.bar.setRange(0, 1000)
         self.bar.setValue(round(event.fraction * 1000))
         left = max(0.0, minutes * 60 - event.seconds)
         loss = "" if event.loss is None else f" · loss {event.loss:.2f}"
         self.say(f"Step {event.step}{loss} · {left:.0f} s left · {event.device}", event.reason)
-        self.show_curve().add(event)
+        self.show_curve().add(event, is_new=is_new)
 
-    def show_result(self, result: Result, ending: str) -> None:
-        """Show before and after, head by head, and what was done."""
-        self.verdict.setText(
-            f"{result_text(result)}<br>{ending}" if ending else result_text(result)
-        )
+    def show_result(self, result: Result, ending: str, names: tuple[str, str] = ("", "")) -> None:
+        """Show before and after, head by head, and what was done.
+
+        `names` are those of the model that it began with, and of a new one, if it is one.
+        """
+        text = result_text(result, *(names if names[1] else ("before", "after")))
+        self.verdict.setText(f"{text}<br>{ending}" if ending else text)
         self.verdict.setVisible(True)
 
     def show_choices(self, *, keep: bool, undo: str, redo: str, flip: bool) -> None:

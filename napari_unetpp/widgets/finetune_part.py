@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ from qtpy.QtCore import QObject, Signal
 from napari_unetpp.errors import UserError
 from napari_unetpp.training.messages import FinetuneEvent, Result
 from napari_unetpp.widgets.finetune_panel import FinetunePanel
-from napari_unetpp.widgets.finetuning import Finetuning, Plan
+from napari_unetpp.widgets.finetuning import Finetuning
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.masks import Masks
+from napari_unetpp.widgets.plan import NewModel, Plan
 from napari_unetpp.widgets.recovery import Recovery
 from napari_unetpp.widgets.result_layer import ResultLayer
 from napari_unetpp.widgets.results import Results
@@ -66,24 +68,37 @@ class FinetunePart(QObject):
         """Whether a fine-tuning is on."""
         return self.finetuning.running
 
+    @property
+    def busy(self) -> bool:
+        """Whether a fine-tuning is on, or what came of one is being kept."""
+        return self.running or self.finetuning.keeping
+
     def watch(self, results: Results, made: ResultLayer) -> None:
         """Keep what the user paints in a result layer."""
         self.masks.watch_result(results, made)
 
     def start(self, *, go_on: bool = False) -> None:
         """Fine-tune; with `go_on` the next plane or image is segmented afterwards."""
-        if self.running or self.finetuning.keeping:
-            return
+        self._start(lambda plan: plan, go_on=go_on)
+
+    def make(self, new: NewModel, minutes: float) -> bool:
+        """Train a new model from nothing on the same masks; gives whether that began."""
+        return self._start(lambda plan: plan.making(new, minutes))
+
+    def _start(self, planned: Callable[[Plan], Plan], *, go_on: bool = False) -> bool:
+        if self.busy:
+            return False
         self._goes_on = go_on
         try:
-            plan = self._plan()
+            plan = planned(self._plan())
             self.masks.chosen()
         except UserError as error:
             show_error(str(error))
-            return
+            return False
         self.versions.begin()
         self.panel.show_running(True)
         self.finetuning.start(plan)
+        return True
 
     def open(self, is_open: bool) -> None:
         """Have the process ready when the part of the dock is opened."""
@@ -138,19 +153,24 @@ class FinetunePart(QObject):
         )
 
     def _on_event(self, event: FinetuneEvent) -> None:
-        assert self.finetuning.plan is not None
-        self.panel.show_event(event, self.finetuning.plan.minutes)
+        plan = self.finetuning.plan
+        assert plan is not None
+        self.panel.show_event(event, plan.minutes, is_new=plan.new is not None)
         if event.notice:
             show_warning(event.notice)
 
     def _on_decided(self, result: Result) -> None:
-        model = self.finetuning.plan.model if self.finetuning.plan else ""
-        self.versions.decided(result, model)
-        if self._goes_on and result.verdict.outcome != "better":
+        plan = self.finetuning.plan
+        new = plan.new.name if plan and plan.new else ""
+        self.versions.decided(result, plan.model if plan else "", new)
+        if self._goes_on and not result.verdict.is_kept:
             self.next_wanted.emit()
 
     def _on_kept(self, name: str) -> None:
-        assert self.finetuning.plan is not None
+        plan = self.finetuning.made_by
+        assert plan is not None
+        if plan.new is not None:
+            self.masks.hand_over(plan.lineage, self.store.lineage(name))
         self.versions.kept(name, self.segment_panel.image, self.masks.on_screen())
         (self.next_wanted if self._goes_on else self.segment_wanted).emit()
 

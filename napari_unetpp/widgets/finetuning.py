@@ -6,10 +6,8 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
@@ -17,41 +15,15 @@ from qtpy.QtCore import QObject, Signal
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import SUFFIX
-from napari_unetpp.models.spec import Normalisation
+from napari_unetpp.training.correction_folder import CorrectionFolder
 from napari_unetpp.training.messages import FinetuneTask, Result
 from napari_unetpp.widgets.keeper import Keeper, Kept
-from napari_unetpp.widgets.mask import Lesson
+from napari_unetpp.widgets.plan import NOTHING, Plan
 from napari_unetpp.widgets.threads import failing_loudly
 from napari_unetpp.widgets.trainer import Trainer
 
 FORGOTTEN = 24 * 3600
 """Seconds after which nobody waits for a candidate any more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to fine-tune, and how.
-
-    Attributes
-    ----------
-    model : str
-        Name in the store.
-    lineage : str
-        Its family: corrections of others are not for it.
-    lesson : Lesson
-        What is right in the masks.
-    minutes, depth, start, device, normalisation
-        As in `FinetuneTask`.
-    """
-
-    model: str
-    lineage: str
-    lesson: Lesson
-    minutes: float
-    depth: int | None
-    start: Literal["model", "nothing"]
-    device: str
-    normalisation: Normalisation | None
 
 
 class Finetuning(QObject):
@@ -74,7 +46,7 @@ class Finetuning(QObject):
     decided = Signal(object)
     """The `Result`. A better version is being kept; others wait for `keep`."""
     kept = Signal(str)
-    """The new version is in the store, under this name."""
+    """The new version or model is in the store, under this name."""
     ended = Signal()
     """Nothing is being trained any more."""
 
@@ -83,7 +55,8 @@ class Finetuning(QObject):
         self.trainer = Trainer(self)
         self.plan: Plan | None = None
         self.candidate: Path | None = None
-        self._parent = ""  # what the candidate was made from
+        self.made_by: Plan | None = None  # the candidate
+        self._learnt: tuple[Path, ...] = ()
         self.running = self.keeping = False
         self._store, self._keeper = store, keeper
         self._unfinished: set[Path] = set()  # survives this object, unlike `candidate`
@@ -118,13 +91,15 @@ class Finetuning(QObject):
     def keep(self) -> None:
         """Take the candidate into the store; if that fails, it can be tried again."""
         assert self.candidate is not None
+        assert self.made_by is not None
         self.keeping = True
         self._unfinished.clear()  # the thread has it now, also if the window closes
         worker = create_worker(
-            _add_version,
+            _add,
             self._store,
             self.candidate,
-            self._parent,
+            self.made_by,
+            self._learnt,
             _start_thread=False,
             _connect={"errored": self._on_error},
         )
@@ -146,30 +121,40 @@ class Finetuning(QObject):
     def _on_gathered(self, kept: Sequence[Kept]) -> None:
         if not self.running or self.plan is None or self.trainer.running:
             return
-        of_family = [k.path for k in kept if k.mask.lineage == self.plan.lineage]
-        if not of_family:
-            self._end("Nothing was corrected yet: paint where the mask is wrong, then fine-tune.")
-            return
-        self.discard()  # what waited to be kept
-        self.candidate = self._store.folder / f".candidate-{secrets.token_hex(4)}{SUFFIX}"
-        self._unfinished.add(self.candidate)
-        self._parent = self.plan.model
+        learnt = tuple(k.path for k in kept if self.plan.lineage in k.mask.families)
+        candidate = self._store.folder / f".candidate-{secrets.token_hex(4)}{SUFFIX}"
         try:
-            task = FinetuneTask(
-                model=self._store.path(self.plan.model),
-                corrections=tuple(of_family),
-                output=self.candidate,
-                device=self.plan.device,
-                minutes=self.plan.minutes,
-                depth=self.plan.depth,
-                start=self.plan.start,
-                normalisation=self.plan.normalisation,
-            )
+            task = self._task(self.plan, learnt, candidate)
         except UserError as error:
-            self.discard()
             self._end(str(error))
             return
+        self.discard()  # what waited to be kept
+        self.candidate, self.made_by, self._learnt = candidate, self.plan, learnt
+        self._unfinished.add(candidate)
         self.trainer.start(task)
+
+    def _task(self, plan: Plan, learnt: tuple[Path, ...], candidate: Path) -> FinetuneTask:
+        new, before = plan.new, self.made_by
+        if self.candidate is not None and before is not None and before.new is not None:
+            raise UserError(f"The new model {before.new.name} waits: press Keep to keep it first.")
+        if not learnt and new is None:
+            raise UserError(
+                "Nothing was corrected yet: paint where the mask is wrong, then fine-tune."
+            )
+        if not learnt and not earlier_planes(self._store, plan.model):
+            raise UserError(NOTHING)
+        return FinetuneTask(
+            model=self._store.path(plan.model),
+            corrections=learnt,
+            earlier_in=self._store.corrections_folder(plan.lineage),
+            output=candidate,
+            device=plan.device,
+            minutes=plan.minutes,
+            depth=plan.depth,
+            start=plan.start,
+            normalisation=plan.normalisation,
+            **({} if new is None else vars(new)),
+        )
 
     def _on_ended(self, result: Result | None) -> None:
         if result is None:
@@ -177,14 +162,17 @@ class Finetuning(QObject):
         self.running = False
         self.ended.emit()
         if result is not None:
-            if result.verdict.outcome == "better":
+            if result.verdict.is_kept:
                 self.keep()
             self.decided.emit(result)
 
-    def _on_added(self, name: str) -> None:
+    def _on_added(self, added: tuple[str, UserError | None]) -> None:
+        name, problem = added
         self.candidate, self.keeping = None, False
         if self.plan is not None:
             self.kept.emit(name)
+        if problem is not None:
+            self.refused.emit(str(problem))
 
     def _on_error(self, error: Exception) -> None:
         """The version can't be kept; it waits for another try."""
@@ -231,8 +219,27 @@ def _delete(paths: set[Path], *_: object) -> None:
             file.unlink(missing_ok=True)
 
 
-def _add_version(store: Store, candidate: Path, of: str) -> str:
+def earlier_planes(store: Store, model: str) -> set[Path]:
+    """The files of what a model and its ancestors learnt, as far as they are there."""
+    folder = store.corrections_folder(store.lineage(model))
+    return {path for name in store.spec(model).corrections if (path := folder / name).is_file()}
+
+
+def _add(
+    store: Store, candidate: Path, plan: Plan, learnt: Sequence[Path]
+) -> tuple[str, UserError | None]:
+    """Take the candidate in; gives its name, and why what it learnt isn't with its family."""
     with failing_loudly():
-        name = store.add_version(candidate, of)
+        if plan.new is None:
+            name = store.add_version(candidate, plan.model)
+        else:
+            name = store.add_new(candidate, plan.new.name)
         candidate.unlink(missing_ok=True)
-        return name
+        folder = CorrectionFolder(store.corrections_folder(store.lineage(name)))
+        try:
+            earlier = store.corrections_folder(plan.lineage)
+            names = store.spec(name).corrections
+            folder.take_over([*(earlier / name for name in names), *learnt])
+        except UserError as error:
+            return name, error
+        return name, None

@@ -87,6 +87,8 @@ class Mask:
         Of the layer; stays with it.
     lineage : str
         The family of models whose corrections these are.
+    families : set of str
+        That, and those that learnt them from nothing: what is painted is for all of them.
     counts : bool
         Whether what is in a layer of the user's own is meant for learning: it was chosen for
         that, or painted since it is watched.
@@ -121,6 +123,7 @@ class Mask:
         self._pieces = Layout.of(sources.pixels(level), layout.axes, dims=spec.dims)
         self._spec = spec
         self.lineage = store.lineage(model)
+        self.families = {self.lineage}
         self.channels, self.counts = channels, made is not None
         self.checked: set[Index] = set()
         self.restored: dict[Index, Correction] = {}

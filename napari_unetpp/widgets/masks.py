@@ -133,6 +133,13 @@ class Masks(QObject):
                 self._keeper.forget(mask.layer, save=False)  # there is nothing to save
                 self._viewer.layers.remove(mask.layer)
 
+    def hand_over(self, lineage: str, new: str) -> None:
+        """What was painted for one family is for another, too, which has learnt it."""
+        for layer in self._viewer.layers:
+            mask = self._keeper.mask_of(layer) if isinstance(layer, Labels) else None
+            if mask is not None and lineage in mask.families:
+                mask.families.add(new)
+
     def chosen(self) -> Mask | None:
         """The chosen mask; if it is a layer of the user's own, all that is in it counts now.
 

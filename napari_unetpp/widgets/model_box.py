@@ -38,6 +38,8 @@ class ModelBox(QWidget):
 
     model_changed = Signal(str)
     """The name of the model that is chosen now."""
+    new_clicked = Signal()
+    """The user wants to make a model."""
 
     def __init__(self, store: Store, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -45,6 +47,8 @@ class ModelBox(QWidget):
         self.names = QComboBox()
         self.names.setToolTip("The model: what the network has learnt to find")
         menu = QMenu(self)
+        menu.addAction("New model…", self.new_clicked.emit)
+        menu.addSeparator()
         menu.addAction("Info…", self._show_info)
         menu.addAction("History…", self._show_history)
         menu.addAction("Import…", self._import)
@@ -54,7 +58,7 @@ class ModelBox(QWidget):
         menu.addAction(self._remove_action)
         more = QToolButton()
         more.setText("⋯")
-        more.setToolTip("Info, history, import, export, remove")
+        more.setToolTip("New model, info, history, import, export, remove")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         more.setMenu(menu)
         more.setStyleSheet("QToolButton::menu-indicator { image: none; }")

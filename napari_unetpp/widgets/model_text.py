@@ -50,14 +50,14 @@ def history_text(store: Store, name: str) -> str:
 
 def _told(entry: HistoryEntry) -> str:
     when = entry.when[:16].replace("T", " ")
-    if entry.action != FINE_TUNED:
+    if entry.action != FINE_TUNED and not entry.corrections:
         scores = ", ".join(f"{k} {v:.3f}" for k, v in entry.scores.get("heads", {}).items())
         return f"{when}: {entry.action}{f', IoU {scores}' if scores else ''}."
     count = len(entry.corrections)
     planes = f"{count} corrected plane{'s' * (count != 1)}"
     seconds, device = entry.settings.get("seconds", 0), entry.settings.get("device", "")
     verdict = str(entry.scores.get("verdict", "")).rstrip(".")
+    origin = entry.parent_name if entry.action == FINE_TUNED else "nothing"
     return (
-        f"{when}: fine-tuned from {entry.parent_name} on {planes}, {seconds:.0f} s on {device}. "
-        f"{verdict}."
+        f"{when}: {entry.action} from {origin} on {planes}, {seconds:.0f} s on {device}. {verdict}."
     )

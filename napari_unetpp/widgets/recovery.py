@@ -145,14 +145,15 @@ class Recovery(QObject):
         folder = CorrectionFolder(
             self._store.corrections_folder(self._store.lineage(request.model))
         )
-        shown = {kept.path for kept in self._keeper.kept.values()}
+        # By name: a new model has copies of what it learnt in its own folder.
+        shown = {kept.path.name for kept in self._keeper.kept.values()}
         of_image = {
             path: source
             for path, source in folder.sources().items()
             if source.image == request.image.name and source.shape == request.layout.result_shape
         }
         newest = {of_image[p].index: p for p in sorted(of_image, key=lambda p: of_image[p].when)}
-        return {path: of_image[path] for path in newest.values() if path not in shown}
+        return {path: of_image[path] for path in newest.values() if path.name not in shown}
 
 
 def _read(

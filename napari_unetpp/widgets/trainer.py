@@ -15,6 +15,8 @@ GRACE = 1500
 """Milliseconds after which a process that was asked to stop is ended: its best is on the disk."""
 SILENCE = 120_000
 """Milliseconds without a word after which a process is taken for hung: no step takes as long."""
+LONGER_SILENCE = 10 * SILENCE
+"""The same for a new model, which may be many times as large as those that are shipped."""
 
 
 class Trainer(QObject):
@@ -73,6 +75,7 @@ class Trainer(QObject):
         self._told_end = self.stopped = False
         self.warm()
         self._write(task.model_dump_json())
+        self._silence.setInterval(SILENCE if task.name is None else LONGER_SILENCE)
         self._silence.start()
 
     def stop(self) -> None:

@@ -38,27 +38,32 @@ class Versions:
         self._store, self._model_box, self._panel = store, model_box, panel
         self._waits = waits
         self._result: Result | None = None
+        self._names = "", ""  # of the model that it began with, and of a new one
         self._image: Image | None = None  # whose masks are flipped
         self._newest = ""
         self._undone: list[str] = []  # the one undone last comes last
+        self._used_before: dict[str, str] = {}  # by new models, which have no parent
 
     def begin(self) -> None:
         """A fine-tuning begins: the buttons are about the ones before."""
         self._panel.show_choices(keep=False, undo="", redo="", flip=False)
 
-    def decided(self, result: Result, model: str) -> None:
-        """Show what came of fine-tuning `model`."""
-        self._result = result
-        better = result.verdict.outcome == "better"
-        self._panel.show_result(result, "" if better else f"Not kept; {model} is used as before.")
+    def decided(self, result: Result, model: str, new: str = "") -> None:
+        """Show what came of fine-tuning `model`, or of making the model `new` beside it."""
+        self._result, self._names = result, (model, new)
+        kept = result.verdict.is_kept
+        self._show("" if kept else f"Not kept; {model} is used as before.")
         self._panel.say(f"Done · {result.seconds:.0f} s · {result.steps} steps")
         self.show_choices()
 
     def kept(self, version: str, image: Image | None, masks: Iterable[Labels]) -> None:
         """Use the new version; `masks` are those of the image on screen, by its parent."""
         self._newest, self._image, self._undone = version, image, []
-        if self._result is not None:
-            self._panel.show_result(self._result, f"Kept as {version}, which is used now.")
+        before, new = self._names
+        if new:
+            self._used_before[version] = before
+        back = f"; Undo goes back to {before}" if new else ""
+        self._show(f"Kept as {version}, which is used now{back}.")
         self.flip = Flip(before=masks)
         self._model_box.refresh(version)
         self.show_choices()
@@ -108,25 +113,32 @@ class Versions:
         )
 
     def _parent(self) -> str:
-        """What the chosen model was fine-tuned from; empty if nothing, or if that is gone."""
+        """What was used before the chosen model; empty if nothing, or if that is gone."""
         try:
-            parent = self._model_box.spec().parent_name or ""
+            parent = self._came_from(self._model_box.name)
         except UserError:
             return ""
         return parent if parent in self._store.names() else ""
+
+    def _came_from(self, name: str) -> str:
+        """What a model was fine-tuned from, or a new one was made beside."""
+        return self._store.spec(name).parent_name or self._used_before.get(name, "")
 
     def _next(self) -> str:
         """What was undone last, if that was made from the chosen model."""
         version = self._undone[-1] if self._undone else ""
         if version not in self._store.names():
             return ""
-        return version if self._store.spec(version).parent_name == self._model_box.name else ""
+        return version if self._came_from(version) == self._model_box.name else ""
 
     def _choose(self, name: str, other: str) -> bool:
         if name not in self._store.names():
             show_error(f"The model {name} was removed, so it can't be chosen: choose another.")
             return False
         self._model_box.refresh(name)
-        if self._result is not None:
-            self._panel.show_result(self._result, f"{name} is used now; {other} is kept, too.")
+        self._show(f"{name} is used now; {other} is kept, too.")
         return True
+
+    def _show(self, ending: str) -> None:
+        if self._result is not None:
+            self._panel.show_result(self._result, ending, self._names)
