@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 
 import dask.array as da
@@ -71,6 +72,21 @@ def test_each_chunk_is_read_once_though_tiles_overlap(tiny_model):
     assert len(image.reads) == 2 * 5 * 6
     assert set(image.reads.values()) == {1}
     assert (found.reached == 3).all()
+
+
+@pytest.mark.usefixtures("tile_by_tile")
+def test_nothing_of_a_tile_is_held_while_the_next_is_read(tiny_model, monkeypatch):
+    read, tiles = reading.Reader.read, []
+
+    def watched(self, index, region):
+        assert not any(tile() is not None for tile in tiles)
+        pixels = read(self, index, region)
+        tiles.append(weakref.ref(pixels))
+        return pixels
+
+    monkeypatch.setattr(reading.Reader, "read", watched)
+    segment(picture(300, 410), tiny_model, options=SegmentOptions(tile=128))
+    assert len(tiles) > 4
 
 
 @pytest.mark.usefixtures("tile_by_tile", "fp32")

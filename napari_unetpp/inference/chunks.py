@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import ArrayLike
 
-KEPT_BYTES = 128 << 20
+KEPT_BYTES = 64 << 20
 """Of chunks that are kept for the tiles to come: neighbouring tiles need the same ones."""
 
 Key = tuple[int | slice, ...]

@@ -23,6 +23,7 @@ from napari_unetpp.inference.devices import (
     tune_allocator,
 )
 from napari_unetpp.inference.grid import Grid
+from napari_unetpp.inference.growth import Growth
 from napari_unetpp.inference.heads import Heads, Window
 from napari_unetpp.inference.layout import (
     ArrayLike,
@@ -52,7 +53,7 @@ from napari_unetpp.network.cost import multiply_adds
 logger = logging.getLogger(__name__)
 
 LARGE = 1 << 21
-"""Pixels of a plane or volume after which memory is given back: with small ones it takes longer."""
+"""Pixels of planes or volumes after which memory is given back: with small ones it takes longer."""
 
 _PREPARED: dict[tuple[str, str, torch.dtype], UNetPlusPlus] = {}
 
@@ -136,6 +137,7 @@ class Run:
     def events(self) -> Iterator[TileEvent]:
         """Do it, step by step."""
         tune_allocator()
+        self.growth = Growth(self.device)
         wanted = self.options.indices
         indices = list(self.layout.indices() if wanted is None else wanted)
         network = self._prepared()
@@ -145,8 +147,6 @@ class Run:
                     for event in self._piece(network, index, number, len(indices)):
                         yield event
                         self.notice = ""
-                    if prod(self.grid.shape) >= LARGE:
-                        release_memory(self.device)  # else it would be cut up more and more
                     break
                 except (RuntimeError, MemoryError) as error:  # torch has none of its own for a CPU
                     if not is_out_of_memory(error):
@@ -154,6 +154,8 @@ class Run:
                 # Only here, as the error holds on to the tensors of the tile that failed.
                 self._give_way()
                 network = self._prepared()
+        if prod(self.grid.shape) >= LARGE:
+            release_memory(self.device)
 
     def _piece(
         self, network: UNetPlusPlus, index: Index, number: int, count: int
@@ -162,24 +164,37 @@ class Run:
         tiles = self._tiles(wanted)
         done: list[Tile] = []  # without those that can't be read, which have nothing to blend with
         for place, tile in enumerate(tiles):
-            target = self.grid.filled(tile.region)
-            region = common(target, wanted)
-            part = inside(region, target)
             start = (number + place / len(tiles)) / count
-            try:
-                pixels = self.reader.read(index, tile.region)
-            except UnreadableError as error:
-                self._leave_out(error, index, region)
-                end = start + 1 / len(tiles) / count
-                yield TileEvent(0, index, region, end, self.device, self.notice)
-                continue
-            share = self.grid.to_image(tile.share(done), tile.region, target)[part]
-            for k, values in zip(self.shares, self._probabilities(network, pixels), strict=True):
-                found = self.grid.to_image(values, tile.region, target)[(slice(None), *part)]
-                self._blend_in(k, index, region, found, share)
-                fraction = start + self.shares[k] / len(tiles) / count
-                yield TileEvent(k, index, region, fraction, self.device, self.notice)
-            done.append(tile)
+            yield from self._tile(network, index, tile, done, start, 1 / len(tiles) / count)
+            self.growth.check()
+
+    def _tile(
+        self,
+        network: UNetPlusPlus,
+        index: Index,
+        tile: Tile,
+        done: list[Tile],
+        start: float,
+        share_of_all: float,
+    ) -> Iterator[TileEvent]:
+        """One tile, in a frame of its own: nothing of it stays in memory when it is done."""
+        wanted = self.options.region or self.layout.whole
+        target = self.grid.filled(tile.region)
+        region = common(target, wanted)
+        part = inside(region, target)
+        try:
+            pixels = self.reader.read(index, tile.region)
+        except UnreadableError as error:
+            self._leave_out(error, index, region)
+            yield TileEvent(0, index, region, start + share_of_all, self.device, self.notice)
+            return
+        share = self.grid.to_image(tile.share(done), tile.region, target)[part]
+        for k, values in zip(self.shares, self._probabilities(network, pixels), strict=True):
+            found = self.grid.to_image(values, tile.region, target)[(slice(None), *part)]
+            self._blend_in(k, index, region, found, share)
+            fraction = start + self.shares[k] * share_of_all
+            yield TileEvent(k, index, region, fraction, self.device, self.notice)
+        done.append(tile)
 
     def _tiles(self, wanted: Region) -> list[Tile]:
         """Tiles of the network's grid, those next to the focus first."""
