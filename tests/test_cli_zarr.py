@@ -62,6 +62,22 @@ def test_masks_go_from_ome_zarr_to_ome_zarr(
     assert made["sha256"] == tiny_store.load("tiny").digest
 
 
+def test_instances_of_results_on_the_disk_are_those_of_results_in_memory(
+    stack: Path, tmp_path: Path, tiny_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["--instances", "--heads", "deepest", "--threshold", "0.45"]
+    assert segment(stack, "-o", tmp_path / "memory.zarr", *more).exit_code == 0
+    monkeypatch.setattr("napari_unetpp.inference.heads.fits_in_memory", lambda needed: False)
+    assert segment(stack, "-o", tmp_path / "disk.zarr", *more).exit_code == 0
+
+    found, expected = (
+        np.asarray(read_image(tmp_path / name / "instances").data)
+        for name in ("disk.zarr", "memory.zarr")
+    )
+    assert expected.max() > 1
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_folders_may_hold_both_kinds(stack: Path, tmp_path: Path, tiny_store: Store) -> None:
     tifffile.imwrite(tmp_path / "other.tif", STACK[0])
     out = tmp_path / "masks"

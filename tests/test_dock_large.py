@@ -120,6 +120,34 @@ def test_results_on_the_disk_can_be_painted_and_are_kept(viewer, dock, segmented
     assert layer not in [made.layer for made in found.layers.values()]
 
 
+def test_instances_of_large_planes_are_told_apart_tile_by_tile(
+    viewer, dock, segmented, qtbot, monkeypatch
+):
+    viewer.add_image(noise(230, 331), name="cells")
+    dock.segment_panel.where_row.value = "plane"
+    found = segmented()
+    deepest = found.heads.probabilities[-1]
+    deepest[:] = np.where(discs((230, 331)), 255, 0)
+    expected = len(discs_centres((230, 331)))
+    monkeypatch.setattr("napari_unetpp.inference.instance_tiles.WHOLE_PIXELS", 0)
+    monkeypatch.setattr("napari_unetpp.inference.instance_tiles.TILE", {2: 70})
+    monkeypatch.setattr("napari_unetpp.inference.instance_tiles.BORDER", {2: 48})
+    monkeypatch.setattr("napari_unetpp.widgets.derived.WRITTEN", 50)
+    dock.heads_panel.boxes["instances"].click()
+    layer = found.layers["instances"].layer
+    qtbot.waitUntil(lambda: bool((np.asarray(layer.data)[deepest > 0] > 0).all()), timeout=10000)
+    assert set(np.unique(layer.data)) == set(range(expected + 1))
+
+
+def discs_centres(shape):
+    return [(y, x) for y in range(15, shape[0], 26) for x in range(15, shape[1], 26)]
+
+
+def discs(shape):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return np.any([np.hypot(y - a, x - b) <= 11 for a, b in discs_centres(shape)], axis=0)
+
+
 def test_the_channel_is_the_visible_one_or_the_chosen_one(viewer, dock, segmented):
     viewer.add_image(noise(2, 40, 60), name="cells")
     panel = dock.segment_panel

@@ -24,6 +24,7 @@ from napari_unetpp.files import (
 )
 from napari_unetpp.inference.engine import TileEvent
 from napari_unetpp.inference.heads import Heads, LazyMask
+from napari_unetpp.inference.instance_tiles import separate_lazily
 from napari_unetpp.inference.instances import separate
 from napari_unetpp.inference.layout import ArrayLike
 from napari_unetpp.inference.options import SegmentOptions, pixel_size_along
@@ -163,8 +164,10 @@ class Job:
     def _pixels(self, name: str, heads: Heads) -> ArrayLike:
         """A result; of large images it is made where it is read."""
         if name == INSTANCES:
-            mask = np.asarray(self._pixels(self.masks[-1], heads)[...])
-            return separate(mask, heads.layout.dims)
+            mask = self._pixels(self.masks[-1], heads)
+            if isinstance(mask, np.ndarray):
+                return separate(mask, heads.layout.dims)
+            return separate_lazily(mask, heads.layout)
         lazy = LazyMask(heads, None if name == ENSEMBLE else int(name[1:]), self.threshold)
         return np.asarray(lazy[...]) if heads.in_memory else lazy
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from napari_unetpp.inference.heads import Heads, deepest_of, mask_of
-from napari_unetpp.inference.layout import Index, Region
+from napari_unetpp.inference.layout import Index, Region, inside
 from napari_unetpp.widgets.geometry import go_to
 from napari_unetpp.widgets.results import Results
 from napari_unetpp.widgets.threads import failing_loudly
@@ -24,6 +26,8 @@ Part = tuple[Index, Region]
 """Of a plane or volume."""
 PART = 4096
 """Pixels along an axis that are looked through for uncertain places at once."""
+WRITTEN = 1024
+"""Pixels along an axis of instances that are written to their layer at once."""
 
 WAIT = 200
 """Milliseconds that the threshold has to rest before instances are separated again."""
@@ -141,18 +145,25 @@ class Derived(QObject):
 def _instances(
     heads: Heads, parts: list[Part], threshold: float
 ) -> Iterator[tuple[Index, Region, NDArray[Any]]]:
-    """Of the deepest head of each pixel; part by part, numbered on from one to the next."""
-    from napari_unetpp.inference.instances import separate
+    """Of the deepest head of each pixel; part by part, numbered on from one to the next.
+
+    Large parts come in pieces, each so small that the window isn't held up while it is written.
+    """
+    from napari_unetpp.inference.instance_tiles import separate_by_tiles
 
     last = 0
     with failing_loudly():
-        for index, region in parts:
-            values, reached = heads.read(index, region), heads.read_reached(index, region)
-            mask = mask_of(deepest_of(values, reached), threshold)
-            found = separate(mask, dims=heads.layout.dims)
-            found[found > 0] += last
-            last = max(last, int(found.max(initial=0)))
-            yield index, region, found
+        for index, whole in parts:
+            read = partial(_mask, heads, index, threshold=threshold)
+            for tile, found in separate_by_tiles(read, whole, last=last):
+                last = max(last, int(found.max(initial=0)))
+                for region in _cut(tile, WRITTEN):
+                    yield index, region, found[inside(region, tile)]
+
+
+def _mask(heads: Heads, index: Index, region: Region, *, threshold: float) -> NDArray[np.uint8]:
+    values, reached = heads.read(index, region), heads.read_reached(index, region)
+    return mask_of(deepest_of(values, reached), threshold)
 
 
 def _places(heads: Heads, parts: list[Part]) -> list[Place]:
@@ -169,10 +180,10 @@ def _places(heads: Heads, parts: list[Part]) -> list[Place]:
     return sorted(found, key=lambda place: -place.entropy)
 
 
-def _cut(region: Region) -> Iterator[Region]:
-    starts = (range(part.start, part.stop, PART) for part in region)
+def _cut(region: Region, side: int = PART) -> Iterator[Region]:
+    starts = (range(part.start, part.stop, side) for part in region)
     for place in product(*starts):
         yield tuple(
-            slice(start, min(start + PART, part.stop))
+            slice(start, min(start + side, part.stop))
             for start, part in zip(place, region, strict=True)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 from napari.components import ViewerModel
@@ -24,8 +23,6 @@ from napari_unetpp.widgets.geometry import (
 from napari_unetpp.widgets.result_layer import DERIVED, Block, ResultLayer
 from napari_unetpp.widgets.sources import Sources
 
-LARGEST_SEPARATED = 1 << 26
-"""Pixels of a plane in which instances are told apart: they take 20 bytes a pixel meanwhile."""
 LARGEST_FLAT = 8192
 """Pixels along a side that are shown, and can be painted, as one level."""
 
@@ -96,10 +93,7 @@ class Results(QObject):
     def available(self) -> list[str]:
         """The keys of what is computed, or could be shown at once from what is."""
         count = max(self.computed.values(), default=0)
-        derived = {0: (), 1: ("instances",)}.get(count, DERIVED)
-        if not self._can_be_separated():
-            derived = tuple(key for key in derived if key != "instances")
-        return [*self.head_keys[:count], *derived]
+        return [*self.head_keys[:count], *{0: (), 1: ("instances",)}.get(count, DERIVED)]
 
     @property
     def visible(self) -> dict[str, bool]:
@@ -214,11 +208,6 @@ class Results(QObject):
         else:
             self._fill_all(key)
         self.changed.emit()
-
-    def _can_be_separated(self) -> bool:
-        """Whether the planes are small enough for instances, which are found in one piece."""
-        sizes = [prod(part.stop - part.start for part in self.extent(i)) for i in self.regions]
-        return max(sizes, default=0) <= LARGEST_SEPARATED
 
     def _needs_pyramid(self) -> bool:
         """Planes too large for a graphics card are shown as the image is, by levels."""
