@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -240,6 +242,31 @@ def test_what_is_painted_on_a_volume_is_learnt_with_the_planes_around(
     assert correction.slab.place == 2
     # in pixels without a unit: as long in a plane as the model's, and four times as far apart
     assert correction.slab.voxel_size == (2.0, 0.5, 0.5)
+
+
+def test_each_chunk_of_a_lazy_volume_is_read_once_for_a_correction(viewer, dock, segmented, qtbot):
+    pixels, reads = noise(6, 40, 60), Counter()
+
+    def block(block_info=None):
+        place = block_info[None]["array-location"]
+        reads[tuple(start for start, _ in place)] += 1
+        return pixels[tuple(slice(*part) for part in place)]
+
+    chunks = ((3, 3), (40,), (32, 28))
+    lazy = da.map_blocks(block, chunks=chunks, dtype=pixels.dtype, meta=pixels[:0, :0, :0])
+    viewer.add_image(lazy, name="embryo", scale=(2.0, 0.5, 0.5), contrast_limits=(0, 4000))
+    dock.segment_panel.model_box.names.setCurrentText("tiny3d")
+    layer = segmented().layers["L2"].layer
+    layer.paint((2, 20, 30), 1 - int(layer.data[2, 20, 30]))
+    part = dock.finetune_part
+    part.keeper.gather(part.keeper.lesson)
+    mask = part.keeper.mask_of(layer)
+    qtbot.waitUntil(lambda: bool(part.keeper.kept), timeout=20_000)
+    reads.clear()
+    correction = mask.correction((2,), part.keeper.lesson)
+    np.testing.assert_array_equal(correction.slab.image[0], pixels)
+    assert len(reads) == 4
+    assert set(reads.values()) == {1}
 
 
 def test_a_full_disk_is_told_once_and_the_window_lives_on(viewer, dock, qtbot, monkeypatch):

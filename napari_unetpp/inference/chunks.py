@@ -99,6 +99,11 @@ class ChunkedImage:
             raise UnreadableError(f"A part of the image can't be read ({reason}).") from error
 
 
+def kept_chunks(image: ArrayLike) -> ArrayLike:
+    """A `ChunkedImage`, for several readers of the same parts; what is in memory is as it is."""
+    return image if isinstance(image, np.ndarray) else ChunkedImage(image)
+
+
 def chunk_shape(image: ArrayLike) -> tuple[int, ...]:
     """The largest chunk of a dask or zarr array; all of any other image."""
     chunks: Sequence[int | Sequence[int]] = getattr(image, "chunks", None) or image.shape

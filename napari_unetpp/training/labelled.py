@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import read_image
 from napari_unetpp.inference.channels import channels_for
+from napari_unetpp.inference.chunks import kept_chunks
 from napari_unetpp.inference.heads import Heads, mask_of
 from napari_unetpp.inference.layout import Index
 from napari_unetpp.inference.options import SegmentOptions, pixel_size_along
@@ -90,10 +91,11 @@ def _corrections(
     options = SegmentOptions(device=device, indices=sorted(pieces), pixel_size=size)
     heads = segment(file.data, model, axes=layout.axes, options=options)
     mix = channels_for(layout, model.spec.in_channels)
+    image = kept_chunks(file.data)  # planes are in their slabs, and these overlap
 
     return [
         correct(
-            mix(planes.take(file.data, index)),
+            mix(planes.take(image, index)),
             planes.result_part(labels, index),
             kind=kind,
             predicted=mask_of(_plane(heads, index)[-1]),
@@ -104,7 +106,7 @@ def _corrections(
                 layer=label_path.name,
                 colour=layout.is_colour,
             ),
-            slab=slab_around(file.data, layout, index, model.spec, voxel_size=size),
+            slab=slab_around(image, layout, index, model.spec, voxel_size=size),
         )
         for index in labelled
     ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.channels import channels_for
+from napari_unetpp.inference.chunks import kept_chunks
 from napari_unetpp.inference.layout import Index, Layout
 from napari_unetpp.models import Store
 from napari_unetpp.training.corrections import Correction, Source, correct
@@ -198,7 +199,7 @@ class Mask:
         """
         labels = self._labels(index).copy()
         try:
-            pixels = self.sources.pixels(self.level)
+            pixels = kept_chunks(self.sources.pixels(self.level))  # the plane is in its slab
             image = np.asarray(self._mix(self.layout.take(pixels, index)))
             slab = slab_around(
                 pixels,
