@@ -77,9 +77,17 @@ def large(
     planes: Annotated[int, typer.Option(min=1, help="Of the first stack.")] = 4,
     more: Annotated[int, typer.Option(min=1, help="Of the second stack.")] = 8,
     side: Annotated[int, typer.Option(min=2048, help="Of the large plane.")] = 8192,
+    viewer: Annotated[
+        bool, typer.Option("--viewer", help="In a napari window: the first stack and the plane.")
+    ] = False,
     markdown: Markdown = False,
 ) -> None:
     """Lazy images: peak memory, and time for a megapixel."""
+    if viewer:
+        from benchmarks import large_window as window_  # it needs Qt
+
+        report(lambda: window_.sheets(depth=depth, planes=planes, side=side), markdown)
+        return
     report(lambda: large_.sheets(depth=depth, planes=planes, more=more, side=side), markdown)
 
 
