@@ -95,12 +95,13 @@ def large(
 def view(
     *,
     side: Annotated[int, typer.Option(min=4096, help="Of the image at full size.")] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1, help="How often; medians are shown.")] = 3,
     markdown: Markdown = False,
 ) -> None:
     """*View* on a large multiscale image: how soon the first head is on screen."""
     from benchmarks import view as view_  # it needs Qt
 
-    report(lambda: view_.sheets(side=side), markdown)
+    report(lambda: view_.sheets(side=side, rounds=rounds), markdown)
 
 
 @app.command()

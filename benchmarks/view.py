@@ -10,6 +10,9 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import numpy as np
 
 from benchmarks.common import in_child, the_model
 from benchmarks.dock import models, screen
@@ -20,51 +23,88 @@ from benchmarks.sheet import Sheet, verdict
 MOST = 1.5
 """Times what the bare network needs for as many pixels."""
 LEVELS = 5
-ROUNDS = 5
+REPEATS = 5
+VIEWS = ((0.12, False), (0.5, False), (1.0, True))
+"""Zoom, and whether it is segmented at full size."""
 
 
 @dataclass(frozen=True)
 class First:
-    """Of a run: the size, pixels of the first tile, seconds from the click and of the network."""
+    """Of a run: what was segmented, pixels of the first tile, and seconds.
 
-    size: str
+    Attributes
+    ----------
+    computed : tuple of int
+        The tile with what lies around it, which the deeper heads have to see.
+    shown : float
+        From the click until L1 is on screen.
+    drawing : float
+        That napari needs to show as many pixels of a layer of this size, without us.
+    bare : float
+        Of the network alone.
+    """
+
+    name: str
     shape: tuple[int, ...]
+    computed: tuple[int, ...]
     shown: float
+    drawing: float
     bare: float
 
 
-def sheets(*, side: int = 20_000) -> list[Sheet]:
+def sheets(*, side: int = 20_000, rounds: int = 3) -> list[Sheet]:
     """Segment what is on screen at the size shown and at full size, in a window of a child.
 
     Parameters
     ----------
     side : int
         Of the image at full size, in pixels.
+    rounds : int
+        How often; the medians are shown.
     """
     with screen() as there, models() as folder:
         if not there:
             note = "There is no display, and no Xvfb to make one: install xvfb."
             return [Sheet("view: left out", ("", ""), [], note)]
-        runs = in_child(measure, side, folder)
-    rows = [
-        (
-            run.size,
-            " × ".join(map(str, run.shape)),
-            f"{1e3 * run.shown:.0f}",
-            f"{1e3 * run.bare:.0f}",
-            f"{run.shown / run.bare:.2f} (≤ {MOST}: {verdict(run.shown / run.bare <= MOST)})",
+        runs = in_child(measure, side, folder, rounds)
+    rows = []
+    for name in dict.fromkeys(run.name for run in runs):
+        found = [run for run in runs if run.name == name]
+        ratio = statistics.median(run.shown / run.bare for run in found)
+        beside = statistics.median(run.shown / (run.bare + run.drawing) for run in found)
+        rows.append(
+            (
+                name,
+                " × ".join(map(str, found[0].shape)),
+                " × ".join(map(str, found[0].computed)),
+                *(
+                    f"{1e3 * statistics.median(getattr(run, what) for run in found):.0f}"
+                    for what in ("shown", "bare", "drawing")
+                ),
+                f"{ratio:.2f} (≤ {MOST}: {verdict(ratio <= MOST)})",
+                f"{beside:.2f}",
+            )
         )
-        for run in runs
-    ]
-    columns = ("segmented", "first tile", "L1 on screen, ms", "bare network, ms", "ratio")
+    columns = (
+        "segmented",
+        "first tile",
+        "computed for it",
+        "L1 on screen, ms",
+        "bare network, ms",
+        "drawing alone, ms",
+        "over the network",
+        "over network and drawing",
+    )
     note = (
-        f"A multiscale zarr of {side}², chunks of 512². From the click until the layer of L1 "
-        "is drawn with pixels of the first tile; the model is at hand, as in any run but the first."
+        f"A multiscale zarr of {side}², chunks of 512². From the click until a frame with the "
+        "pixels of the first tile is on screen; the model is at hand, as in any run but the first. "
+        "Drawing alone: a labels layer of this size is added in napari, filled and drawn, with "
+        f"nothing else going on. Medians of {rounds} rounds."
     )
     return [Sheet("view: the first head of a large image", columns, rows, note)]
 
 
-def measure(side: int, folder_of_models: str) -> list[First]:
+def measure(side: int, folder_of_models: str, rounds: int) -> list[First]:
     """Press Segment in views of several sizes; the first run of all is not measured."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
@@ -85,38 +125,107 @@ def measure(side: int, folder_of_models: str) -> list[First]:
         rest(3)
         panel = dock.segment_panel
         panel.where_row.value = "view"
-        _first(dock)
+        _first(viewer, dock, "")
         runs = []
-        for zoom, at_full_size in ((0.12, False), (0.5, False), (1.0, True)):
-            viewer.camera.zoom = zoom
-            viewer.camera.center = (side / 2, side / 2)
-            panel.full_size_box.setChecked(at_full_size)
-            rest(3)
-            runs += [_first(dock)]
+        for _ in range(rounds):
+            for zoom, at_full_size in VIEWS:
+                viewer.camera.zoom = zoom
+                viewer.camera.center = (side / 2, side / 2)
+                panel.full_size_box.setChecked(at_full_size)
+                _remove_results(viewer, dock)
+                rest(2)
+                runs += [_first(viewer, dock, f" at {100 * zoom:.0f} %")]
+            runs += [_first(viewer, dock, ", the same layers once more")]
         viewer.close()
     return runs
 
 
-def _first(dock: Any) -> First:
-    """Press Segment, and wait until the first tile's L1 is drawn; then cancel the rest."""
+def _remove_results(viewer: Any, dock: Any) -> None:
+    for layer in [layer for layer in viewer.layers if layer.name != "slide"]:
+        viewer.layers.remove(layer)
+    dock.session.forget_closed()
+
+
+def _first(viewer: Any, dock: Any, name: str) -> First:
+    """Press Segment, and wait until the first tile's L1 is on screen; then cancel the rest."""
+    from napari_unetpp.inference.reading import Reader
+
     seen: list[Any] = []
+    read: list[tuple[int, ...]] = []
+    shown: list[float] = []
+    take = Reader.read
+
+    def noting(reader: Any, index: Any, region: Any) -> Any:
+        read.append(tuple(part.stop - part.start for part in region))
+        return take(reader, index, region)
+
+    is_new = dock.results is None or "L1" not in dock.results.layers
     dock.session.run_started.connect(lambda run: run.tile_done.connect(seen.append))
     started = time.perf_counter()
-    dock.segment_panel.button.click()
 
-    def is_shown() -> bool:
-        """Looked at every few milliseconds, so the pixels, which lie on the disk, are not read."""
-        if not seen or dock.results is None or "L1" not in dock.results.layers:
-            return False
-        return bool(dock.results.layers["L1"].drawn > started)
+    def note() -> None:
+        """A frame is on screen: is L1 in it?"""
+        if seen and dock.results.layers["L1"].drawn > started:
+            shown.append(time.perf_counter() - started)
 
-    wait_until(is_shown)
-    shown = time.perf_counter() - started
-    size = dock.session.run.job.size.removeprefix(" · at ") if dock.session.run else ""
+    frames = _frames(viewer)
+    frames.connect(note)
+    with mock.patch.object(Reader, "read", noting):
+        dock.segment_panel.button.click()
+        wait_until(lambda: bool(shown))
+    frames.disconnect(note)
+    job = dock.session.run.job
     dock.session.cancel()
     wait_until(lambda: not dock.running)
-    shape = tuple(part.stop - part.start for part in seen[0].region)
-    return First(size, shape, shown, _bare(shape))
+    region = seen[0].region
+    shape = tuple(part.stop - part.start for part in region)
+    drawing = _drawing(viewer, dock.results.layers["L1"].layer, region, is_new=is_new)
+    size = job.size.removeprefix(" · at ")
+    return First(f"{size}{name}", shape, read[0], shown[0], drawing, _bare(shape))
+
+
+def _frames(viewer: Any) -> Any:
+    """The signal that a frame of napari's canvas is on screen."""
+    return viewer.window._qt_viewer.canvas._scene_canvas.native.frameSwapped
+
+
+def _drawing(viewer: Any, like: Any, region: tuple[slice, ...], *, is_new: bool) -> float:
+    """Seconds that napari takes to show a region of a layer, and to add the layer if it is new."""
+    frames: list[float] = []
+    signal = _frames(viewer)
+
+    def note() -> None:
+        frames.append(time.perf_counter())
+
+    signal.connect(note)
+    shapes = [level.shape for level in like.data] if like.multiscale else [like.data.shape]
+    levels = [np.zeros(shape, np.uint8) for shape in shapes]
+    from napari.layers import Labels
+
+    layer = Labels(
+        levels if like.multiscale else levels[0],
+        multiscale=like.multiscale,
+        colormap=like.colormap,
+        opacity=like.opacity,
+        scale=like.scale,
+        translate=like.translate,
+    )
+    began = time.perf_counter()
+    viewer.layers.append(layer)
+    wait_until(lambda: bool(frames))
+    adding = frames[0] - began
+    rest(0.5)
+    frames.clear()
+    for number, level in enumerate(levels):
+        level[tuple(slice(part.start >> number, part.stop >> number) for part in region)] = 1
+    began = time.perf_counter()
+    layer.refresh(thumbnail=False, extent=False, highlight=False)
+    wait_until(lambda: bool(frames))
+    drawing = frames[0] - began
+    signal.disconnect()
+    viewer.layers.remove(layer)
+    rest(0.5)
+    return adding + drawing if is_new else drawing
 
 
 def _bare(shape: tuple[int, ...]) -> float:
@@ -129,7 +238,7 @@ def _bare(shape: tuple[int, ...]) -> float:
     network = prepared(the_model().network, device)
     batch = torch.rand(1, 1, *shape).to(device.dtype, memory_format=torch.channels_last)
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(REPEATS):
         started = time.perf_counter()
         with torch.inference_mode():
             next(network.heads(batch, 1))

@@ -77,3 +77,33 @@ def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> No
     """Neither tiles that fitted in another test nor results that others left on the disk."""
     monkeypatch.setattr("napari_unetpp.inference.remembered._HERE", {})
     monkeypatch.setenv("NAPARI_UNETPP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., Any]) -> Any:
+    """A window of napari, on screen."""
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def dock(viewer: Any, tiny_store: Store) -> Any:
+    """The dock in that window, with the model "tiny" chosen."""
+    from napari_unetpp.widgets import SegmentDock
+
+    dock = SegmentDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    dock.segment_panel.model_box.names.setCurrentText("tiny")
+    return dock
+
+
+@pytest.fixture
+def segmented(dock: Any, qtbot: Any) -> Callable[[], Any]:
+    """Press Segment, and wait until all is shown; gives the results."""
+
+    def press() -> Any:
+        dock.segment_panel.button.click()
+        qtbot.waitUntil(lambda: not dock.running, timeout=60_000)
+        qtbot.waitUntil(lambda: dock.results is None or dock.results.idle, timeout=20_000)
+        return dock.results
+
+    return press

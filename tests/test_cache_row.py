@@ -5,27 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from images import noise
 
 from napari_unetpp.inference import room
-from napari_unetpp.widgets import SegmentDock, run
+from napari_unetpp.widgets import run
 from napari_unetpp.widgets.cache_row import in_words
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
-def dock(viewer, tiny_store):
-    dock = SegmentDock(viewer)
-    viewer.window.add_dock_widget(dock)
-    dock.segment_panel.model_box.names.setCurrentText("tiny")
-    return dock
 
 
 @pytest.fixture
@@ -38,22 +25,9 @@ def row(dock, qtbot):
     return row
 
 
-@pytest.fixture
-def segmented(dock, qtbot, monkeypatch):
-    """Press Segment, and wait until all is shown; results lie on the disk."""
+@pytest.fixture(autouse=True)
+def _on_the_disk(monkeypatch):
     monkeypatch.setattr(run, "fits_in_memory", lambda needed: False)
-
-    def press():
-        dock.segment_panel.button.click()
-        qtbot.waitUntil(lambda: not dock.running, timeout=60000)
-        qtbot.waitUntil(lambda: dock.results is None or dock.results.idle, timeout=20000)
-        return dock.results
-
-    return press
-
-
-def noise(*shape):
-    return np.random.default_rng(0).integers(0, 4000, shape, np.uint16)
 
 
 def test_what_results_take_is_shown_and_kept_up_to_date(
@@ -85,7 +59,7 @@ def test_the_button_removes_what_no_layer_shows(viewer, dock, row, segmented, qt
     for layer in [layer for layer in viewer.layers if layer.name.startswith("closed ·")]:
         viewer.layers.remove(layer)
     heads = dock.results.heads  # they could be shown again
-    stores = [Path(array.store.root) for array in (heads.values, heads.reached)]
+    stores = [array.folder for array in (heads.values, heads.reached)]
     assert all(store.exists() for store in stores)
     row.button.click()
     qtbot.waitUntil(lambda: row.button.isEnabled())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from images import noise
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
@@ -64,10 +65,6 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_unetpp.inference.reading.find_limits", slowly)
 
 
-def noise(shape: tuple[int, ...], seed: int = 0) -> Any:
-    return np.random.default_rng(seed).integers(0, 4000, shape, np.uint16)
-
-
 def press_segment(dock: SegmentDock) -> None:
     assert dock.segment_panel.button.text() == "Segment"
     dock.segment_panel.button.click()
@@ -83,7 +80,7 @@ def layer_of(dock: SegmentDock, key: str) -> Any:
 
 
 def test_segment_shows_the_masks_that_python_gives(viewer, dock, finish, tiny_model):
-    image = viewer.add_image(noise(SHAPE), name="cells")
+    image = viewer.add_image(noise(*SHAPE), name="cells")
     press_segment(dock)
     assert dock.segment_panel.button.text() == "Cancel"
     finish()
@@ -103,7 +100,7 @@ def test_segment_shows_the_masks_that_python_gives(viewer, dock, finish, tiny_mo
 
 def test_results_stand_where_their_image_stands(viewer, dock, finish):
     image = viewer.add_image(
-        noise((3, *SHAPE)),
+        noise(3, *SHAPE),
         scale=(2, 0.5, 0.25),
         translate=(7, 8, 9),
         rotate=30,
@@ -123,7 +120,7 @@ def test_results_stand_where_their_image_stands(viewer, dock, finish):
 
 
 def test_results_of_an_image_with_channels_lack_that_axis(viewer, dock, finish, tiny_model):
-    data = noise((2, *SHAPE))
+    data = noise(2, *SHAPE)
     viewer.add_image(data, scale=(1, 3, 0.5), translate=(0, 5, 6))
     dock.segment_panel.axes_edit.setText("CYX")
     viewer.dims.set_current_step(0, 1)
@@ -145,7 +142,7 @@ def test_an_rgb_image_is_segmented_as_grey(viewer, dock, finish):
 
 
 def test_provenance_is_enough_to_run_it_again(viewer, dock, finish, tiny_model):
-    image = viewer.add_image(noise(SHAPE), name="cells")
+    image = viewer.add_image(noise(*SHAPE), name="cells")
     dock.segment_panel.background_box.setCurrentText("bright")
     press_segment(dock)
     finish()
@@ -172,7 +169,7 @@ def test_a_model_with_one_head_has_that_alone(viewer, dock, finish, make_model, 
     assert dock.segment_panel.depth_row.choices == ["L3"]
     assert not {"L1", "L2"} & set(dock.heads_panel.boxes)
 
-    image = viewer.add_image(noise(SHAPE), name="cells")
+    image = viewer.add_image(noise(*SHAPE), name="cells")
     press_segment(dock)
     finish()
 
@@ -189,7 +186,7 @@ def test_a_model_with_one_head_has_that_alone(viewer, dock, finish, make_model, 
 
 
 def test_depth_limits_the_heads_and_a_deeper_run_goes_on_in_the_same_layers(viewer, dock, finish):
-    viewer.add_image(noise(SHAPE), name="cells")
+    viewer.add_image(noise(*SHAPE), name="cells")
     dock.segment_panel.depth_row.button("L1").click()
     press_segment(dock)
     finish()
@@ -203,7 +200,7 @@ def test_depth_limits_the_heads_and_a_deeper_run_goes_on_in_the_same_layers(view
 
 
 def test_where_plane_fills_the_plane_on_screen_only(viewer, dock, finish):
-    viewer.add_image(noise((4, *SHAPE)))
+    viewer.add_image(noise(4, *SHAPE))
     viewer.dims.set_current_step(0, 2)
     dock.segment_panel.where_row.button("plane").click()
     press_segment(dock)
@@ -214,7 +211,7 @@ def test_where_plane_fills_the_plane_on_screen_only(viewer, dock, finish):
 
 
 def test_where_stack_goes_outward_from_the_plane_on_screen(viewer, dock, finish):
-    viewer.add_image(noise((5, *SHAPE)))
+    viewer.add_image(noise(5, *SHAPE))
     viewer.dims.set_current_step(0, 3)
     dock.segment_panel.where_row.button("stack").click()
     press_segment(dock)
@@ -227,7 +224,7 @@ def test_where_stack_goes_outward_from_the_plane_on_screen(viewer, dock, finish)
 
 
 def test_where_view_fills_what_is_on_screen(viewer, dock, finish):
-    image = viewer.add_image(noise((96, 131)))
+    image = viewer.add_image(noise(96, 131))
     image.corner_pixels = np.array([[32, 48], [63, 95]])
     dock.segment_panel.where_row.button("view").click()
     press_segment(dock)
@@ -239,7 +236,7 @@ def test_where_view_fills_what_is_on_screen(viewer, dock, finish):
 
 
 def test_cancel_half_way_keeps_what_is_there(qtbot, viewer, dock, finish, slow):
-    viewer.add_image(noise(LONG))
+    viewer.add_image(noise(*LONG))
     dock.segment_panel.where_row.button("stack").click()
     press_segment(dock)
     qtbot.waitUntil(lambda: dock.results is not None and len(dock.results.computed) >= 2)
@@ -253,7 +250,7 @@ def test_cancel_half_way_keeps_what_is_there(qtbot, viewer, dock, finish, slow):
 
 
 def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock, slow):
-    viewer.add_image(noise(LONG))
+    viewer.add_image(noise(*LONG))
     press_segment(dock)
     qtbot.waitUntil(lambda: dock.results is not None)
     assert QThreadPool.globalInstance().activeThreadCount() > 0
@@ -265,7 +262,7 @@ def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock, slow):
 def test_closing_the_dock_ends_the_run_and_gives_the_keys_back(qtbot, viewer, dock, slow):
     viewer.window.show()
     assert viewer.keymap
-    viewer.add_image(noise(LONG))
+    viewer.add_image(noise(*LONG))
     press_segment(dock)
     qtbot.waitUntil(lambda: dock.results is not None and bool(dock.results.layers))
     layers = dock.results.layers
@@ -278,7 +275,7 @@ def test_closing_the_dock_ends_the_run_and_gives_the_keys_back(qtbot, viewer, do
 
 
 def test_scrolling_through_the_stack_does_not_end_the_run(qtbot, viewer, dock, slow):
-    viewer.add_image(noise((12, *SHAPE)))
+    viewer.add_image(noise(12, *SHAPE))
     press_segment(dock)
     run = dock.session.run
     with qtbot.waitSignal(run.ended, timeout=20_000) as ended:
@@ -291,7 +288,7 @@ def test_a_failure_in_torch_is_told_and_leaves_the_dock_ready(qtbot, viewer, doc
     def fail(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("the kernel is not there")
 
-    viewer.add_image(noise(SHAPE))
+    viewer.add_image(noise(*SHAPE))
     with monkeypatch.context() as patch, qtbot.captureExceptions() as raised:
         patch.setattr("napari_unetpp.inference.predict.segment_tiles", fail)
         press_segment(dock)
@@ -301,11 +298,11 @@ def test_a_failure_in_torch_is_told_and_leaves_the_dock_ready(qtbot, viewer, doc
 
 
 def test_other_pixels_are_segmented_anew(viewer, dock, finish, tiny_model):
-    image = viewer.add_image(noise((3, *SHAPE)))
+    image = viewer.add_image(noise(3, *SHAPE))
     dock.segment_panel.where_row.button("plane").click()
     press_segment(dock)
     finish()
-    image.data = noise((80, 52), 7)
+    image.data = noise(80, 52, seed=7)
     assert dock.results is None
     assert dock.segment_panel.axes_edit.text() == "YX"
     press_segment(dock)
@@ -315,7 +312,7 @@ def test_other_pixels_are_segmented_anew(viewer, dock, finish, tiny_model):
 
 
 def test_what_is_computed_less_deep_does_not_look_like_disagreement(viewer, dock, finish):
-    image = viewer.add_image(noise((96, 131)))
+    image = viewer.add_image(noise(96, 131))
     dock.segment_panel.depth_row.button("L1").click()
     press_segment(dock)
     finish()
@@ -333,7 +330,7 @@ def test_what_is_computed_less_deep_does_not_look_like_disagreement(viewer, dock
 
 
 def test_a_layer_with_other_data_is_the_users(viewer, dock, finish):
-    viewer.add_image(noise(SHAPE))
+    viewer.add_image(noise(*SHAPE))
     press_segment(dock)
     finish()
     changed = layer_of(dock, "L2")
@@ -348,12 +345,12 @@ def test_a_layer_with_other_data_is_the_users(viewer, dock, finish):
     "change",
     [
         lambda viewer, image: viewer.layers.remove(image),
-        lambda viewer, image: setattr(image, "data", noise(LONG, 5)),
+        lambda viewer, image: setattr(image, "data", noise(*LONG, seed=5)),
     ],
     ids=["removed", "changed"],
 )
 def test_a_run_ends_when_its_image_is(qtbot, viewer, dock, change, slow):
-    image = viewer.add_image(noise(LONG))
+    image = viewer.add_image(noise(*LONG))
     press_segment(dock)
     qtbot.waitUntil(lambda: dock.results is not None)
     run = dock.session.run
@@ -364,8 +361,8 @@ def test_a_run_ends_when_its_image_is(qtbot, viewer, dock, change, slow):
 
 
 def test_choosing_another_image_ends_the_run(qtbot, viewer, dock, slow):
-    first = viewer.add_image(noise(SHAPE), name="first")
-    second = viewer.add_image(noise(LONG), name="second")
+    first = viewer.add_image(noise(*SHAPE), name="first")
+    second = viewer.add_image(noise(*LONG), name="second")
     dock.segment_panel.image_box.layer = second
     dock.segment_panel.where_row.button("stack").click()
     press_segment(dock)
@@ -377,7 +374,7 @@ def test_choosing_another_image_ends_the_run(qtbot, viewer, dock, slow):
 
 
 def test_a_deleted_result_comes_back_when_it_is_ticked(qtbot, viewer, dock, finish):
-    viewer.add_image(noise(SHAPE))
+    viewer.add_image(noise(*SHAPE))
     press_segment(dock)
     finish()
     before = layer_of(dock, "L2").data.copy()
@@ -390,7 +387,7 @@ def test_a_deleted_result_comes_back_when_it_is_ticked(qtbot, viewer, dock, fini
 
 @pytest.mark.parametrize("by", ["brush", "script"])
 def test_a_painted_layer_survives_the_next_run(viewer, dock, finish, by):
-    viewer.add_image(noise(SHAPE), name="cells")
+    viewer.add_image(noise(*SHAPE), name="cells")
     press_segment(dock)
     finish()
     painted = layer_of(dock, "L2")
@@ -410,7 +407,7 @@ def test_a_painted_layer_survives_the_next_run(viewer, dock, finish, by):
 
 
 def test_painting_during_a_run_survives_it(qtbot, viewer, dock, finish):
-    viewer.add_image(noise((12, *SHAPE)))
+    viewer.add_image(noise(12, *SHAPE))
     press_segment(dock)
     qtbot.waitUntil(lambda: dock.results is not None and "L1" in dock.results.layers)
     painted = layer_of(dock, "L1")
@@ -421,7 +418,7 @@ def test_painting_during_a_run_survives_it(qtbot, viewer, dock, finish):
 
 
 def test_the_threshold_is_live_and_computes_nothing_again(viewer, dock, finish, monkeypatch):
-    viewer.add_image(noise(SHAPE))
+    viewer.add_image(noise(*SHAPE))
     press_segment(dock)
     finish()
     monkeypatch.setattr("napari_unetpp.inference.predict.segment_tiles", None)
@@ -438,7 +435,7 @@ def test_the_threshold_is_live_and_computes_nothing_again(viewer, dock, finish, 
 
 
 def test_boxes_and_layers_agree_on_what_is_visible(viewer, dock, finish):
-    viewer.add_image(noise(SHAPE))
+    viewer.add_image(noise(*SHAPE))
     press_segment(dock)
     finish()
     boxes = dock.heads_panel.boxes
@@ -453,7 +450,7 @@ def test_boxes_and_layers_agree_on_what_is_visible(viewer, dock, finish):
 
 
 def test_ensemble_and_disagreement_are_those_of_the_heads(viewer, dock, finish):
-    viewer.add_image(noise((3, *SHAPE)))
+    viewer.add_image(noise(3, *SHAPE))
     press_segment(dock)
     finish()
     for key in ("ensemble", "disagreement"):
@@ -465,7 +462,7 @@ def test_ensemble_and_disagreement_are_those_of_the_heads(viewer, dock, finish):
 
 
 def test_instances_follow_the_threshold(qtbot, viewer, dock, finish):
-    viewer.add_image(noise((2, *SHAPE)))
+    viewer.add_image(noise(2, *SHAPE))
     press_segment(dock)
     finish()
     deepest = dock.results.heads.probabilities[-1]
@@ -483,7 +480,7 @@ def test_instances_follow_the_threshold(qtbot, viewer, dock, finish):
 
 
 def test_next_uncertain_goes_to_where_the_mask_is_unsure(qtbot, viewer, dock, finish):
-    viewer.add_image(noise((3, 96, 131)))
+    viewer.add_image(noise(3, 96, 131))
     press_segment(dock)
     finish()
     values = dock.results.heads.values
@@ -497,7 +494,7 @@ def test_next_uncertain_goes_to_where_the_mask_is_unsure(qtbot, viewer, dock, fi
 
 
 def test_next_uncertain_skips_what_was_corrected(qtbot, viewer, dock, finish):
-    viewer.add_image(noise((96, 131)))
+    viewer.add_image(noise(96, 131))
     press_segment(dock)
     finish()
     values = dock.results.heads.values
@@ -542,7 +539,7 @@ def test_next_uncertain_needs_no_second_head(qtbot, viewer, dock, finish, tiny_s
     ("axes", "word"), [("ZYX", "3 axes"), ("YY", "twice"), ("QX", "unknown"), ("", "lack")]
 )
 def test_axes_that_do_not_fit_are_told_in_one_sentence(viewer, dock, axes, word):
-    viewer.add_image(noise(SHAPE))
+    viewer.add_image(noise(*SHAPE))
     dock.segment_panel.axes_edit.setText(axes)
     assert word in dock.segment_panel.axes_edit.toolTip()
     press_segment(dock)
@@ -551,8 +548,8 @@ def test_axes_that_do_not_fit_are_told_in_one_sentence(viewer, dock, axes, word)
 
 
 def test_axes_are_remembered_with_the_layer(qtbot, viewer, dock):
-    first = viewer.add_image(noise((3, *SHAPE)))
-    second = viewer.add_image(noise(SHAPE))
+    first = viewer.add_image(noise(3, *SHAPE))
+    second = viewer.add_image(noise(*SHAPE))
     edit = dock.segment_panel.axes_edit
     assert edit.text() == "ZYX"
     edit.selectAll()
@@ -569,14 +566,14 @@ def test_without_an_image_segment_is_off_and_says_what_to_do(viewer, dock):
 
 
 def test_a_model_that_vanished_is_told_in_one_sentence(viewer, dock, tiny_store):
-    viewer.add_image(noise(SHAPE))
+    viewer.add_image(noise(*SHAPE))
     tiny_store.remove("tiny")
     press_segment(dock)
     assert "no model 'tiny'" in last_message()
 
 
 def test_a_complex_image_is_refused_in_one_sentence(qtbot, viewer, dock, finish):
-    layer = viewer.add_image(noise(SHAPE))
+    layer = viewer.add_image(noise(*SHAPE))
     layer._data = np.zeros(SHAPE, np.complex64)
     press_segment(dock)
     finish()
@@ -585,9 +582,9 @@ def test_a_complex_image_is_refused_in_one_sentence(qtbot, viewer, dock, finish)
 
 def test_the_image_box_follows_the_layer_list(viewer, dock):
     box = dock.segment_panel.image_box
-    first = viewer.add_image(noise(SHAPE), name="first")
+    first = viewer.add_image(noise(*SHAPE), name="first")
     viewer.add_labels(np.zeros(SHAPE, int), name="labels")
-    viewer.add_image(noise(SHAPE), name="second")
+    viewer.add_image(noise(*SHAPE), name="second")
     assert [box.itemText(n) for n in range(box.count())] == ["first", "second"]
     assert box.layer is first
     first.name = "renamed"
@@ -608,7 +605,7 @@ def test_shortcuts_are_free_in_napari_and_given_back(viewer, dock, finish):
         str(KeyBinding.from_str(key.replace("-", "+").replace("Control", "Ctrl"))) for key in bound
     }
     assert not taken & as_napari
-    viewer.add_image(noise(SHAPE))
+    viewer.add_image(noise(*SHAPE))
     press_segment(dock)
     finish()
     for binding, action in list(viewer.keymap.items()):
@@ -624,7 +621,7 @@ def test_the_window_answers_while_a_run_is_on(qtbot, viewer, dock, finish):
 
     The thread's own time is counted, as a shared machine may stop it for others at any moment.
     """
-    viewer.add_image(noise((8, 256, 311)))
+    viewer.add_image(noise(8, 256, 311))
     press_segment(dock)  # once before: what napari builds for new layers is not the run's
     finish()
     beats = [time.thread_time()]
@@ -639,8 +636,8 @@ def test_the_window_answers_while_a_run_is_on(qtbot, viewer, dock, finish):
 
 
 def test_the_menu_command_segments_the_active_image(viewer, dock, finish):
-    viewer.add_image(noise(SHAPE), name="other")
-    image = viewer.add_image(noise(SHAPE), name="cells")
+    viewer.add_image(noise(*SHAPE), name="other")
+    image = viewer.add_image(noise(*SHAPE), name="cells")
     viewer.layers.selection.active = image
     segment_active_layer(viewer)
     finish()
@@ -668,7 +665,7 @@ def test_two_viewers_do_not_disturb_each_other(make_napari_viewer, tiny_store, q
     for number, viewer in enumerate(viewers):
         _, dock = viewer.window.add_plugin_dock_widget("napari-unetpp", "UNet++")
         dock.segment_panel.model_box.names.setCurrentText("tiny")
-        viewer.add_image(noise(SHAPE, number), name=f"image {number}")
+        viewer.add_image(noise(*SHAPE, seed=number), name=f"image {number}")
         docks.append(dock)
     for dock in docks:
         press_segment(dock)

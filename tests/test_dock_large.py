@@ -7,47 +7,25 @@ from collections import Counter
 import dask.array as da
 import numpy as np
 import pytest
+from images import noise
 from napari.layers import Labels
 from napari.utils.notifications import notification_manager
 
+from napari_unetpp.inference import on_disk
 from napari_unetpp.models.file import save_model
 from napari_unetpp.training.correction_folder import read_correction
-from napari_unetpp.widgets import SegmentDock, results, run
+from napari_unetpp.widgets import making, run
 from napari_unetpp.widgets.geometry import METADATA_KEY
 from napari_unetpp.widgets.result_layer import level_shapes
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
-def dock(viewer, tiny_store, make_model, tmp_path):
+def tiny_store(tiny_store, make_model, tmp_path):
+    """With a model of volumes, too."""
     model = make_model(dims=3, widths=(4, 6, 8), voxel_size=(1.0, 0.5, 0.5))
     spec = model.spec.model_copy(update={"name": "tiny3d"})
     save_model(model.network, spec, tmp_path / "models" / "tiny3d.safetensors")
-    dock = SegmentDock(viewer)
-    viewer.window.add_dock_widget(dock)
-    dock.segment_panel.model_box.names.setCurrentText("tiny")
-    return dock
-
-
-@pytest.fixture
-def segmented(dock, qtbot):
-    """Press Segment, and wait until all is shown."""
-
-    def press():
-        dock.segment_panel.button.click()
-        qtbot.waitUntil(lambda: not dock.running, timeout=60000)
-        qtbot.waitUntil(lambda: dock.results is not None and dock.results.idle, timeout=20000)
-        return dock.results
-
-    return press
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 4000, shape, np.uint16)
+    return tiny_store
 
 
 def pyramid(pixels, levels=3):
@@ -94,7 +72,7 @@ def test_a_view_can_be_segmented_at_full_size(viewer, dock, segmented):
 
 
 def test_results_of_large_planes_have_levels_that_agree(viewer, dock, segmented, monkeypatch):
-    monkeypatch.setattr(results, "LARGEST_FLAT", 100)
+    monkeypatch.setattr(making, "LARGEST_FLAT", 100)
     monkeypatch.setattr("napari_unetpp.widgets.result_layer.COARSEST", 90)
     viewer.add_image(noise(230, 331), name="cells")
     dock.segment_panel.where_row.value = "plane"
@@ -176,7 +154,7 @@ def test_where_is_what_can_be_had_soon(viewer, dock, monkeypatch):
     panel = dock.segment_panel
     viewer.add_image(noise(3, 40, 60), name="stack")
     assert panel.where_row.value == "stack"
-    monkeypatch.setattr("napari_unetpp.widgets.segment_panel.SOON", 4000)
+    monkeypatch.setattr("napari_unetpp.widgets.where_row.SOON", 4000)
     panel.image_box.layer = viewer.add_image(noise(3, 40, 61), name="larger stack")
     assert panel.where_row.value == "plane"
     large = da.zeros((300, 400), chunks=100)
@@ -273,6 +251,7 @@ def test_a_full_disk_is_told_once_and_the_window_lives_on(viewer, dock, qtbot, m
     import zarr
 
     monkeypatch.setattr(run, "fits_in_memory", lambda needed: False)
+    monkeypatch.setattr(on_disk, "KEPT_CHUNKS", 1)
     told = []
     monkeypatch.setattr("napari_unetpp.widgets.dock.show_error", told.append)
 

@@ -7,11 +7,11 @@ import time
 import dask.array as da
 import numpy as np
 import pytest
+from images import noise
 
 from napari_unetpp.inference.normalise import find_limits
 from napari_unetpp.inference.predict import segment
 from napari_unetpp.models.file import save_model
-from napari_unetpp.widgets import SegmentDock
 from napari_unetpp.widgets.geometry import METADATA_KEY
 from napari_unetpp.widgets.layers_row import ALONE, MEAN
 
@@ -24,36 +24,16 @@ PLACE = {
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
 def two_channels(make_model):
     return make_model(in_channels=2)
 
 
 @pytest.fixture
-def dock(viewer, tiny_store, two_channels, tmp_path):
+def tiny_store(tiny_store, two_channels, tmp_path):
+    """With a model of two channels, too."""
     spec = two_channels.spec.model_copy(update={"name": "tiny2"})
     save_model(two_channels.network, spec, tmp_path / "models" / "tiny2.safetensors")
-    dock = SegmentDock(viewer)
-    viewer.window.add_dock_widget(dock)
-    dock.segment_panel.model_box.names.setCurrentText("tiny")
-    return dock
-
-
-@pytest.fixture
-def segmented(dock, qtbot):
-    """Press Segment, and wait until all is shown."""
-
-    def press():
-        dock.segment_panel.button.click()
-        qtbot.waitUntil(lambda: not dock.running, timeout=60000)
-        qtbot.waitUntil(lambda: dock.results is not None and dock.results.idle, timeout=20000)
-        return dock.results
-
-    return press
+    return tiny_store
 
 
 @pytest.fixture
@@ -72,10 +52,6 @@ def slow(monkeypatch):
         return find_limits(*args, **kwargs)
 
     monkeypatch.setattr("napari_unetpp.inference.reading.find_limits", slowly)
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 4000, shape, np.uint16)
 
 
 def add_channels(viewer, *shape, count=2, **options):

@@ -10,46 +10,17 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from images import noise
 from napari.layers import Image, Labels
 from npe2 import PluginManager
 
 from napari_unetpp.files import read_image
-from napari_unetpp.widgets import SegmentDock, results, run
+from napari_unetpp.widgets import making, run
 from napari_unetpp.widgets.geometry import METADATA_KEY
 from napari_unetpp.widgets.spanning import WithoutAxis
 
 PLUGIN = "napari-unetpp"
 PLACE = {"scale": (2, 0.5, 0.25), "units": ("µm", "µm", "µm"), "axis_labels": ("z", "y", "x")}
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
-def dock(viewer, tiny_store):
-    dock = SegmentDock(viewer)
-    viewer.window.add_dock_widget(dock)
-    dock.segment_panel.model_box.names.setCurrentText("tiny")
-    return dock
-
-
-@pytest.fixture
-def segmented(dock, qtbot):
-    """Press Segment, and wait until all is shown."""
-
-    def press():
-        dock.segment_panel.button.click()
-        qtbot.waitUntil(lambda: not dock.running, timeout=60000)
-        qtbot.waitUntil(lambda: dock.results is not None and dock.results.idle, timeout=20000)
-        return dock.results
-
-    return press
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 4000, shape, np.uint16)
 
 
 def save(viewer, path, *layers):
@@ -111,7 +82,7 @@ def test_disagreement_comes_back_as_an_image(viewer, dock, segmented, tmp_path, 
 def test_large_planes_are_saved_from_full_size_with_levels(
     viewer, segmented, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(results, "LARGEST_FLAT", 100)
+    monkeypatch.setattr(making, "LARGEST_FLAT", 100)
     monkeypatch.setattr("napari_unetpp.widgets.result_layer.COARSEST", 90)
     monkeypatch.setattr("napari_unetpp.files.zarr_write.OVERVIEW", 120)
     viewer.add_image(noise(230, 331), name="cells", scale=(0.5, 0.5), units=("µm", "µm"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
+from itertools import product
 
 import dask.array as da
 import numpy as np
@@ -22,16 +23,19 @@ class Counted:
     """A chunked image that counts what is read of it, and fails at some places."""
 
     def __init__(self, pixels, chunks, broken=()):
-        self.pixels, self.chunks, self.broken = pixels, chunks, broken
+        self.pixels, self.chunks, self.broken = pixels, chunks, set(broken)
         self.shape, self.dtype = pixels.shape, pixels.dtype
         self.reads = Counter()
 
     def __getitem__(self, key):
-        starts = tuple(part if isinstance(part, int) else part.start for part in key)
-        number = tuple(start // side for start, side in zip(starts, self.chunks, strict=True))
-        self.reads[number] += 1
-        if number in self.broken:
+        spans = [(p, p + 1) if isinstance(p, int) else (p.start, p.stop) for p in key]
+        numbers = [
+            range(start // side, -(-stop // side))
+            for (start, stop), side in zip(spans, self.chunks, strict=True)
+        ]
+        if self.broken.intersection(product(*numbers)):
             raise OSError("the checksum is wrong")
+        self.reads.update(product(*numbers))
         return self.pixels[key]
 
 
@@ -148,3 +152,17 @@ def test_an_error_of_the_image_tells_why():
     image = ChunkedImage(Counted(picture(20, 30), (10, 10), broken={(0, 0)}))
     with pytest.raises(UnreadableError, match="the checksum is wrong"):
         image[slice(0, 20), slice(0, 5)]
+
+
+def test_chunks_that_lie_together_are_read_at_once():
+    pixels = picture(40, 60)
+    image = Counted(pixels, (10, 12))
+    asked = []
+    read = image.__class__.__getitem__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Counted, "__getitem__", lambda self, key: asked.append(key) or read(self, key)
+        )
+        chunked = ChunkedImage(image)
+        np.testing.assert_array_equal(chunked[5:25, 3:40], pixels[5:25, 3:40])
+    assert asked == [(slice(0, 30), slice(0, 48))]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.normalise import SAMPLED_PIXELS, find_limits, normalise
+from napari_unetpp.inference.normalise import SAMPLED_PIXELS, Sample, find_limits, normalise
 from napari_unetpp.models import Normalisation
 
 DARK = Normalisation(background="dark")
@@ -155,3 +155,24 @@ def test_dense_tissue_is_on_a_bright_background_and_fluorescence_is_not(
         assert find_limits(plane, Normalisation(), colour=colour).inverted == expected
         dark = find_limits(plane, Normalisation(background="dark"), colour=colour)
         assert not dark.inverted
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (37, 53)])
+def test_counted_intensities_have_the_percentiles_of_sorted_ones(dtype, size):
+    rng = np.random.default_rng(1)
+    plane = (rng.gamma(2, 9, size) - 12).clip(np.iinfo(dtype).min, 100).astype(dtype)
+    wanted = [0.0, 1.0, 37.3, 50.0, 99.8, 100.0]
+    sample = Sample.of(plane)
+    assert sample.size == plane.size
+    np.testing.assert_allclose(
+        sample.percentiles(wanted), np.percentile(plane, wanted), rtol=1e-12, atol=1e-12
+    )
+    as_floats = find_limits(plane.astype(np.float32), Normalisation())
+    found = find_limits(plane, Normalisation())
+    np.testing.assert_allclose(
+        (found.low, found.high, found.gamma),
+        (as_floats.low, as_floats.high, as_floats.gamma),
+        rtol=1e-6,
+    )
+    assert found.inverted == as_floats.inverted

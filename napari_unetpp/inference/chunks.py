@@ -42,7 +42,8 @@ class ChunkedImage:
         self.chunks = chunk_shape(image)
         self._kept: OrderedDict[tuple[int, ...], NDArray[Any]] = OrderedDict()
         self._kept_bytes = 0
-        too_large = prod(self.chunks) * self.dtype.itemsize > KEPT_BYTES // 2
+        self._chunk_bytes = prod(self.chunks) * self.dtype.itemsize
+        too_large = self._chunk_bytes > KEPT_BYTES // 2
         self._direct = isinstance(image, np.ndarray) or too_large
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
@@ -61,6 +62,7 @@ class ChunkedImage:
             range(start // side, -(-stop // side))
             for (start, stop), side in zip(spans, self.chunks, strict=True)
         ]
+        self._read_ahead(list(product(*numbers)))
         for number in product(*numbers):
             chunk = self._chunk(number)
             into, part = [], []
@@ -71,16 +73,44 @@ class ChunkedImage:
             out[tuple(into)] = chunk[tuple(part)]
         return out[tuple(0 if isinstance(part, int) else slice(None) for part in key)]
 
+    def _read_ahead(self, numbers: Sequence[tuple[int, ...]]) -> None:
+        """Read those that aren't kept at once, if they are a block: dask and zarr share them out.
+
+        Where that fails, nothing is kept: the next to ask hears which one can't be read.
+        """
+        missing = [number for number in numbers if number not in self._kept]
+        if len(missing) < 2:
+            return
+        low, high = (
+            tuple(ends(axis) for axis in zip(*missing, strict=True)) for ends in (min, max)
+        )
+        count = prod(b - a + 1 for a, b in zip(low, high, strict=True))
+        if count != len(missing) or count * self._chunk_bytes > KEPT_BYTES // 2:
+            return
+        first, last = self._place(low), self._place(high)
+        spans = [slice(a.start, b.stop) for a, b in zip(first, last, strict=True)]
+        try:
+            block = self._read(tuple(spans))
+        except UnreadableError:
+            return
+        for number in missing:
+            place = zip(self._place(number), spans, strict=True)
+            part = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in place)
+            self._keep(number, block[part].copy())
+
     def _chunk(self, number: tuple[int, ...]) -> NDArray[Any]:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        chunk = self._read(
-            tuple(
-                slice(n * side, min((n + 1) * side, length))
-                for n, side, length in zip(number, self.chunks, self.shape, strict=True)
-            )
+        return self._keep(number, self._read(self._place(number)))
+
+    def _place(self, number: tuple[int, ...]) -> tuple[slice, ...]:
+        return tuple(
+            slice(n * side, min((n + 1) * side, length))
+            for n, side, length in zip(number, self.chunks, self.shape, strict=True)
         )
+
+    def _keep(self, number: tuple[int, ...], chunk: NDArray[Any]) -> NDArray[Any]:
         self._kept[number] = chunk
         self._kept_bytes += chunk.nbytes
         while self._kept_bytes > KEPT_BYTES:

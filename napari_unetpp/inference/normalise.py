@@ -6,6 +6,7 @@ however the image is tiled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,17 +83,18 @@ def find_limits(
         raise UserError(
             "The image is complex; only real images can be segmented: take its magnitude or phase."
         )
-    values = _sampled(plane)
-    if values.size == 0:
+    sample = Sample.of(plane)
+    if not sample.size:
         return Limits(0.0, 0.0, False)
-    low, median, high = _percentiles(values, normalisation)
+    low, median, high = _percentiles(sample, normalisation)
     bright = _tone(low, median, high) > (-CLEAR_TONE if colour else 0)
     if normalisation.background != "auto":
         bright = normalisation.background == "bright"
     limits = Limits(float(low), float(high), bool(bright))
     if normalisation.gamma == "none" or high <= low:
         return limits
-    return replace(limits, gamma=_otsu_gamma(normalise(values, limits)))
+    gamma = _otsu_gamma(normalise(sample.values, limits), sample.counts)
+    return replace(limits, gamma=gamma)
 
 
 def background_tone(plane: NDArray[Any], normalisation: Normalisation) -> float:
@@ -100,10 +102,8 @@ def background_tone(plane: NDArray[Any], normalisation: Normalisation) -> float:
 
     Where the median stands between the percentiles; see `find_limits`.
     """
-    values = _sampled(plane)
-    if values.size == 0:
-        return 0.0
-    return _tone(*_percentiles(values, normalisation))
+    sample = Sample.of(plane)
+    return _tone(*_percentiles(sample, normalisation)) if sample.size else 0.0
 
 
 def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
@@ -133,19 +133,58 @@ def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
     return scaled if limits.gamma == 1 else scaled ** np.float32(limits.gamma)
 
 
-def _sampled(plane: NDArray[Any]) -> NDArray[np.float64]:
-    """The finite values, or an even sample of them."""
-    values = plane.reshape(-1)[:: max(1, plane.size // SAMPLED_PIXELS)].astype(np.float64)
-    return np.asarray(values[np.isfinite(values)])
+@dataclass(frozen=True)
+class Sample:
+    """The finite intensities of a plane, or an even sample of them.
+
+    Attributes
+    ----------
+    values : float64 array
+        Of integers of up to 16 bits each that occurs, in order: they are counted, which takes far
+        less time than to sort them. Of others all.
+    counts : int array, optional
+        How often each occurs; without it, once.
+    """
+
+    values: NDArray[np.float64]
+    counts: NDArray[np.intp] | None = None
+
+    @classmethod
+    def of(cls, plane: NDArray[Any]) -> Sample:
+        """Any shape and real dtype."""
+        taken = plane.reshape(-1)[:: max(1, plane.size // SAMPLED_PIXELS)]
+        if taken.dtype.kind in "iu" and taken.dtype.itemsize <= 2:
+            lowest = int(np.iinfo(taken.dtype).min)
+            counts = np.bincount(taken.astype(np.intp) - lowest)
+            there = counts.nonzero()[0]
+            return cls((there + lowest).astype(np.float64), counts[there])
+        values = taken.astype(np.float64)
+        return cls(np.asarray(values[np.isfinite(values)]))
+
+    @property
+    def size(self) -> int:
+        """How many intensities there are."""
+        return self.values.size if self.counts is None else int(self.counts.sum())
+
+    def percentiles(self, wanted: Sequence[float]) -> list[float]:
+        """As `numpy.percentile` gives them, between values in proportion."""
+        if self.counts is None:
+            return [float(value) for value in np.percentile(self.values, wanted)]
+        places = np.asarray(wanted, np.float64) / 100 * (self.size - 1)
+        below = np.floor(places)
+        ends = self.counts.cumsum()
+        first, second = (
+            self.values[ends.searchsorted(np.minimum(place, self.size - 1), side="right")]
+            for place in (below, below + 1)
+        )
+        return [float(value) for value in first + (second - first) * (places - below)]
 
 
-def _percentiles(
-    values: NDArray[np.float64], normalisation: Normalisation
-) -> tuple[float, float, float]:
+def _percentiles(sample: Sample, normalisation: Normalisation) -> tuple[float, float, float]:
     """Low, median, high."""
-    low, median, high = np.percentile(values, [normalisation.low, 50, normalisation.high])
+    low, median, high = sample.percentiles([normalisation.low, 50, normalisation.high])
     if high <= low:  # e.g. a few bright objects on nothing: the percentiles see just the nothing
-        low, high = values.min(), values.max()
+        low, high = sample.values.min(), sample.values.max()
     return float(low), float(median), float(high)
 
 
@@ -153,9 +192,9 @@ def _tone(low: float, median: float, high: float) -> float:
     return (2 * median - low - high) / (high - low) if high > low else 0.0
 
 
-def _otsu_gamma(scaled: FloatArray) -> float:
+def _otsu_gamma(scaled: FloatArray, often: NDArray[np.intp] | None) -> float:
     """The power that brings Otsu's threshold to 0.5; planes without two classes get little."""
-    counts, edges = np.histogram(scaled, bins=256, range=(0, 1))
+    counts, edges = np.histogram(scaled, bins=256, range=(0, 1), weights=often)
     centres = (edges[:-1] + edges[1:]) / 2
     threshold = threshold_otsu(hist=(counts, centres))  # type: ignore[no-untyped-call]
     return float(np.clip(np.log(0.5) / np.log(threshold), 1 / LARGEST_GAMMA, LARGEST_GAMMA))

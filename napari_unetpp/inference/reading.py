@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -16,7 +17,8 @@ from napari_unetpp.inference.normalise import SAMPLED_PIXELS, Limits, find_limit
 from napari_unetpp.models.spec import Normalisation
 
 WHOLE_PIXELS = 1 << 24
-"""A plane or volume of up to so many is read and normalised once; a larger one tile by tile."""
+"""A plane or volume of up to so many is read at once to tell its intensities from; of a larger one,
+and where there is an overview, tiles are all that is read."""
 SAMPLED_PARTS = 16
 """Parts of a larger one that its intensities are told from, spread evenly."""
 
@@ -65,7 +67,7 @@ class Reader:
         self._overview = overview
         self._index: Index | None = None
         self._limits: list[Limits] = []
-        self._whole: FloatArray | None = None
+        self._whole: NDArray[Any] | None = None
 
     def read(self, index: Index, region: Region) -> FloatArray:
         """A region of the network's grid of a piece, ``(c, *spatial)``, in [0, 1].
@@ -79,9 +81,11 @@ class Reader:
             self._turn_to(index)
         source = self._grid.of_image(region)
         if self._whole is not None:
-            pixels = self._whole[(slice(None), *source)]
+            taken = self._whole[(slice(None), *source)]
         else:
-            pixels = self._normalised(self.channels(index, source))
+            taken = self.channels(index, source)
+        pairs = zip(taken, self._limits, strict=True)
+        pixels = np.stack([normalise(channel, limits) for channel, limits in pairs])
         return self._grid.to_network(pixels, source, region)
 
     def channels(self, index: Index, region: Region) -> NDArray[Any]:
@@ -109,29 +113,12 @@ class Reader:
 
     def _turn_to(self, index: Index) -> None:
         self._index, self._whole, self._limits = None, None, []
-        if self._overview is not None:
-            self._limits = self._limits_of(self.intensities(index))
-        if prod(self._layout.spatial_shape) <= WHOLE_PIXELS:
-            self._take_whole(index)
-        if not self._limits:
-            self._limits = self._limits_of(self.intensities(index))
+        if self._overview is None and prod(self._layout.spatial_shape) <= WHOLE_PIXELS:
+            with suppress(UnreadableError):  # then it is read tile by tile, as far as it can be
+                self._whole = self.channels(index, self._layout.whole)
+        values = self.intensities(index) if self._whole is None else self._whole
+        self._limits = [find_limits(each, self._how, colour=self._colour) for each in values]
         self._index = index
-
-    def _take_whole(self, index: Index) -> None:
-        """Read and normalise a piece once; tile by tile, if a part of it can't be read."""
-        try:
-            piece = self.channels(index, self._layout.whole)
-        except UnreadableError:
-            return
-        self._limits = self._limits or self._limits_of(piece)
-        self._whole = self._normalised(piece)
-
-    def _limits_of(self, values: NDArray[Any]) -> list[Limits]:
-        return [find_limits(channel, self._how, colour=self._colour) for channel in values]
-
-    def _normalised(self, channels: NDArray[Any]) -> FloatArray:
-        pairs = zip(channels, self._limits, strict=True)
-        return np.stack([normalise(channel, limits) for channel, limits in pairs])
 
     def _thinned(self, index: Index) -> NDArray[Any]:
         """Every so many pixels of a piece that is in memory, which costs nothing."""

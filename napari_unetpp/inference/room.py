@@ -1,9 +1,9 @@
 """Room for results: in memory, or in a store on the disk where they would take too much of it.
 
-The store lies in the user's cache folder, in chunks that are compressed and written as they are
-filled; what was never filled takes no room. It goes when nothing refers to it any more, and a
-store that a killed process left behind goes with the next one. All stores together have a bound,
-beyond which no new run begins.
+The store lies in the user's cache folder, in chunks that are compressed, see `on_disk`; what was
+never filled takes no room. It goes when nothing refers to it any more, and a store that a killed
+process left behind goes with the next one. All stores together have a bound, beyond which no new
+run begins.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from typing import Any
 import numpy as np
 import platformdirs
 import psutil
-import zarr
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.inference.on_disk import DiskArray, waiting_bytes
 
 SHARE_OF_MEMORY = 1 / 64
 """Of the computer's memory: results that take more than this go to the disk."""
@@ -55,7 +54,7 @@ def fits_in_memory(needed: float) -> bool:
 
 
 def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) -> Any:
-    """Zeros: a numpy array, or a zarr array on the disk.
+    """Zeros: a numpy array, or a `DiskArray`.
 
     Parameters
     ----------
@@ -78,11 +77,7 @@ def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) ->
     remove_left_behind()
     folder = _new_folder(cache_folder())
     chunks = [1] * (len(shape) - dims) + [min(CHUNK[dims], n) for n in shape[-dims:]]
-    array = zarr.create_array(
-        store=folder / "values", shape=tuple(shape), chunks=tuple(chunks), dtype=dtype, fill_value=0
-    )
-    weakref.finalize(array, shutil.rmtree, folder, ignore_errors=True)
-    return array
+    return DiskArray(folder, shape, chunks, dtype)
 
 
 def _new_folder(parent: Path) -> Path:
@@ -150,14 +145,14 @@ def check_room() -> None:
 
 
 def used_bytes() -> int:
-    """How much the stores take on the disk."""
-    return sum(_bytes_in(folder) for folder in _stores())
+    """How much the stores take on the disk, with what is about to be written to them."""
+    return sum(_bytes_in(folder) for folder in _stores()) + waiting_bytes(cache_folder())
 
 
 def remove_store(array: Any) -> None:
     """Remove what `room_for` gave from the disk; whoever still reads it gets zeros."""
-    if not isinstance(array, np.ndarray):
-        shutil.rmtree(Path(array.store.root).parent, ignore_errors=True)
+    if isinstance(array, DiskArray):
+        array.clear()
 
 
 def remove_left_behind() -> None:

@@ -70,9 +70,11 @@ class Derived(QObject):
 
     def go_to_next_place(self) -> None:
         """Look at the next place where the masks are unsure, the least sure first."""
-        if self._places_of != self._results.revision:
-            self._places_of, self._places = self._results.revision, []
-            worker = create_worker(_places, self._results.heads, self._parts(), _start_thread=False)
+        if self._places_of != self._results.coverage.revision:
+            self._places_of, self._places = self._results.coverage.revision, []
+            worker = create_worker(
+                _places, self._results.heads, self._results.coverage.extents(), _start_thread=False
+            )
             worker.returned.connect(self._on_places)
             worker.start()
         elif self._places:
@@ -107,16 +109,12 @@ class Derived(QObject):
             f"Uncertain place {self._next} of {len(self._places)}: entropy {place.entropy:.2f}"
         )
 
-    def _parts(self) -> list[Part]:
-        """What is computed."""
-        return [(index, self._results.extent(index)) for index in self._results.regions]
-
     def _separate(self) -> None:
         self._stop()
         worker = create_worker(
             _instances,
             self._results.heads,
-            self._parts(),
+            self._results.coverage.extents(),
             self._results.threshold,
             _start_thread=False,
         )

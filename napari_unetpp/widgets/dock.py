@@ -157,8 +157,8 @@ class SegmentDock(QScrollArea):
 
     def _on_run(self, run: Run) -> None:
         panel = self.segment_panel
-        panel.show_running(True)
-        run.status.connect(panel.show_status)
+        panel.run_part.show_running(True)
+        run.status.connect(panel.run_part.show_status)
         run.notice.connect(show_warning)
         run.failed.connect(self._on_failed)
         run.ended.connect(partial(self._on_ended, run))
@@ -169,7 +169,7 @@ class SegmentDock(QScrollArea):
         show_error(str(error))
 
     def _on_ended(self, run: Run, complete: bool) -> None:
-        self.segment_panel.show_running(False)
+        self.segment_panel.run_part.show_running(False)
         if run.last_status is None:
             self.segment_panel.say("Cancelled." if run.cancelled else "")
             return
@@ -278,8 +278,8 @@ class SegmentDock(QScrollArea):
         self.setMinimumWidth(340)
 
     def _connect(self) -> None:
-        self.segment_panel.segment_clicked.connect(self.segment)
-        self.segment_panel.cancel_clicked.connect(self.cancel)
+        self.segment_panel.run_part.segment_clicked.connect(self.segment)
+        self.segment_panel.run_part.cancel_clicked.connect(self.cancel)
         self.segment_panel.how_deep_clicked.connect(self.ask_how_deep)
         self.depths_part.used.connect(self._on_depth_used)
         self.segment_panel.image_changed.connect(self._on_image)

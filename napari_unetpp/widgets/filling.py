@@ -15,6 +15,8 @@ BLOCK, DEEP_BLOCK = 512, 64
 waits."""
 BUDGET = 0.012
 """Seconds of work in one turn of the event loop."""
+HURRIED = 0.05
+"""The same, where the user waits for it."""
 
 Place = tuple[str, tuple[tuple[int, int], ...]]
 
@@ -47,7 +49,7 @@ class FillQueue(QObject):
         self._planes: dict[Index, dict[Place, Region]] = {}
         self._timer = QTimer(self)
         self._timer.setInterval(15)
-        self._timer.timeout.connect(self._work)
+        self._timer.timeout.connect(lambda: self._work())
 
     @property
     def idle(self) -> bool:
@@ -66,6 +68,10 @@ class FillQueue(QObject):
         """Have `after` called."""
         self._timer.start()
 
+    def hurry(self) -> None:
+        """Do a longer turn of the work now, as the user waits for it."""
+        self._work(HURRIED)
+
     def drop(self, key: str) -> None:
         """Forget what is waiting for `key`."""
         for blocks in self._planes.values():
@@ -77,10 +83,10 @@ class FillQueue(QObject):
         self._timer.stop()
         self._planes.clear()
 
-    def _work(self) -> None:
+    def _work(self, budget: float = BUDGET) -> None:
         started = time.perf_counter()
         here = self._here()
-        while self._planes and time.perf_counter() - started < BUDGET:
+        while self._planes and time.perf_counter() - started < budget:
             index = here if here in self._planes else next(iter(self._planes))
             blocks = self._planes[index]
             if blocks:

@@ -108,8 +108,10 @@ class ResultLayer:
         dtype = np.int32 if key == "instances" else np.uint8
         room = partial(room_for, dims=dims, in_memory=in_memory)
         self.can_be_painted = not pyramid
-        kept = shape if self.can_be_painted else (1,) * len(shape)
-        self.predicted, self.filled = room(kept, dtype), room(kept, bool)
+        if self.can_be_painted:
+            self.predicted, self.filled = room(shape, dtype), room(shape, bool)
+        else:  # nobody asks for them
+            self.predicted, self.filled = np.zeros(1, dtype), np.zeros(1, bool)
         self._spanned = spanned
         shapes = level_shapes(shape) if pyramid else [shape]
         levels = [room(with_axis(each, spanned), dtype) for each in shapes]

@@ -12,19 +12,12 @@ from qtpy.QtCore import QObject, Signal
 from napari_unetpp.inference.heads import Heads, disagreement_of, mask_of, mean_of
 from napari_unetpp.inference.layout import Index, Region
 from napari_unetpp.inference.room import not_written
+from napari_unetpp.widgets.coverage import Coverage
 from napari_unetpp.widgets.filling import FillQueue
-from napari_unetpp.widgets.geometry import (
-    METADATA_KEY,
-    index_on_screen,
-    place_like,
-    size_in_words,
-    spanned_axis,
-)
+from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen
+from napari_unetpp.widgets.making import make_layer
 from napari_unetpp.widgets.result_layer import DERIVED, Block, ResultLayer
 from napari_unetpp.widgets.sources import Sources
-
-LARGEST_FLAT = 8192
-"""Pixels along a side that are shown, and can be painted, as one level."""
 
 
 class Results(QObject):
@@ -71,10 +64,9 @@ class Results(QObject):
         self.provenance = provenance
         self.level: int = provenance["level"]
         self.threshold = 0.5
-        self.computed: dict[Index, int] = {}  # of each plane, how many heads there are anywhere
-        self.regions: dict[Index, list[Region]] = {}  # of each plane, where
-        self.revision = 0  # counts what was computed
+        self.coverage = Coverage()
         self.layers: dict[str, ResultLayer] = {}
+        self._first: ResultLayer | None = None
         self._queue = FillQueue(self._fill, self._here, self._draw, self)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.ndisplay.connect(self._on_ndisplay)
@@ -85,6 +77,11 @@ class Results(QObject):
         return self._queue.idle
 
     @property
+    def computed(self) -> dict[Index, int]:
+        """Of each plane or volume, how many heads there are anywhere."""
+        return self.coverage.heads
+
+    @property
     def head_keys(self) -> list[str]:
         """The keys of all heads that the model has, like "L1"."""
         return [f"L{k}" for k in self.heads.numbers]
@@ -92,7 +89,7 @@ class Results(QObject):
     @property
     def available(self) -> list[str]:
         """The keys of what is computed, or could be shown at once from what is."""
-        count = max(self.computed.values(), default=0)
+        count = self.coverage.deepest
         return [*self.head_keys[:count], *{0: (), 1: ("instances",)}.get(count, DERIVED)]
 
     @property
@@ -121,20 +118,33 @@ class Results(QObject):
             for head in heads:
                 self.layers[head].layer.visible = alone or head == key
 
+    def begin(self) -> None:
+        """Make the layer of the first head, while it is computed: that takes napari a while."""
+        self._make(self.head_keys[0])
+        self._first = self.layers[self.head_keys[0]]
+
+    def remove_unfilled(self) -> None:
+        """Remove the layer of `begin`, if nothing was computed and the user painted nothing."""
+        first = self._first
+        if first is None or self.computed or first.layer not in self.viewer.layers:
+            return
+        if not first.check_painted():
+            self.viewer.layers.remove(first.layer)
+
     def on_tile(self, head: int, index: Index, region: Region) -> None:
         """A head of a tile is in `heads`: show it, and what follows from it."""
-        count = self.heads.numbers.index(head) + 1
-        self.computed[index] = max(count, self.computed.get(index, 0))
-        self.revision += 1
-        regions = self.regions.setdefault(index, [])
-        if region not in regions:
-            regions.append(region)
-        if f"L{head}" not in self.layers:
-            self._make(f"L{head}")
-        for key in (f"L{head}", "ensemble", "disagreement"):
-            if key in self.layers:
-                self._queue.add(key, index, region)
-        self.changed.emit()
+        key, available = f"L{head}", self.available
+        self.coverage.add(index, region, self.heads.numbers.index(head) + 1)
+        if key not in self.layers:
+            self._make(key)
+        waits = self._queue.idle
+        for each in (key, "ensemble", "disagreement"):
+            if each in self.layers:
+                self._queue.add(each, index, region)
+        if waits:
+            self._queue.hurry()
+        if self.available != available:
+            self.changed.emit()
 
     def set_threshold(self, threshold: float) -> None:
         """Threshold the heads anew; nothing is computed again."""
@@ -157,11 +167,6 @@ class Results(QObject):
                 self.painted.emit(made.layer.name)
                 self.changed.emit()
 
-    def extent(self, index: Index) -> Region:
-        """The least region of a plane or volume that holds all that is computed of it."""
-        axes = zip(*self.regions[index], strict=True)
-        return tuple(slice(min(p.start for p in a), max(p.stop for p in a)) for a in axes)
-
     def is_corrected(self, index: Index, region: Region) -> bool:
         """Whether the user changed a mask in a region of a plane or volume."""
         block = self.heads.layout.result_key(index, region)
@@ -183,24 +188,8 @@ class Results(QObject):
             self._release(key)
 
     def _make(self, key: str) -> None:
-        made = ResultLayer(
-            key,
-            self._name(key),
-            self.heads.layout.result_shape,
-            classes=self.heads.values.shape[1],
-            place=place_like(self.image, self.heads.layout, self.level),
-            in_memory=self.heads.in_memory,
-            pyramid=self._needs_pyramid(),
-            spanned=spanned_axis(self.image, self.heads.layout),
-            dims=self.heads.layout.dims,
-            metadata={METADATA_KEY: self._described(key)},
-        )
-        made.show_outline(self.viewer.dims.ndisplay == 2)
+        made = make_layer(key, self.viewer, self.image, self.heads, self._described(key))
         self.layers[key] = made
-        selected = set(self.viewer.layers.selection)
-        self.viewer.layers.append(made.layer)
-        if selected:  # the user goes on with what they had in hand
-            self.viewer.layers.selection = selected & set(self.viewer.layers)
         made.layer.events.visible.connect(self._on_visible)
         self.layer_made.emit(made)
         if key == "instances":
@@ -209,17 +198,6 @@ class Results(QObject):
             self._fill_all(key)
         self.changed.emit()
 
-    def _needs_pyramid(self) -> bool:
-        """Planes too large for a graphics card are shown as the image is, by levels."""
-        large = max(self.heads.layout.spatial_shape[-2:]) > LARGEST_FLAT
-        return large and self.heads.layout.dims == 2 and self.heads.axes.endswith("YX")
-
-    def _name(self, key: str) -> str:
-        """With the model where the name alone is taken, as by the masks of another one."""
-        size = f" · {size_in_words(self.image, self.level)}" if self.level else ""
-        name = f"{self.image.name}{size} · {key}"
-        return f"{name} · {self.provenance['model']}" if name in self.viewer.layers else name
-
     def _release(self, key: str) -> None:
         made = self.layers.pop(key)
         made.let_go()
@@ -227,24 +205,23 @@ class Results(QObject):
         self._queue.drop(key)
 
     def _fill_all(self, key: str) -> None:
-        for index, regions in self.regions.items():
-            for region in regions:
-                self._queue.add(key, index, region)
+        for index, region in self.coverage.regions():
+            self._queue.add(key, index, region)
 
     def _fill(self, key: str, index: Index, region: Region) -> None:
-        values = self.heads.read(index, region)
-        reached = self.heads.read_reached(index, region)
-        block = self.heads.layout.result_key(index, region)
-        place = self.head_keys.index(key) if key in self.head_keys else 0
-        self._write(key, index, block, self._made(key, values, reached), reached > place)
-
-    def _made(self, key: str, values: NDArray[Any], reached: NDArray[Any]) -> NDArray[Any]:
-        """What a layer shows for values ``(head, class, y, x)``, computed as far as `reached`."""
-        if key == "ensemble":
-            return mask_of(mean_of(values, reached), self.threshold)
-        if key == "disagreement":
-            return disagreement_of(values, reached)
-        return mask_of(values[self.head_keys.index(key)], self.threshold)
+        reached, place = self.heads.read_reached(index, region), 0
+        if key in self.head_keys:
+            place = self.head_keys.index(key)
+            head = self.heads.read_head(self.heads.numbers[place], index, region)
+            shown = mask_of(head, self.threshold)
+        else:
+            values = self.heads.read(index, region)
+            shown = (
+                disagreement_of(values, reached)
+                if key == "disagreement"
+                else mask_of(mean_of(values, reached), self.threshold)
+            )
+        self._write(key, index, self.heads.layout.result_key(index, region), shown, reached > place)
 
     def _write(
         self, key: str, index: Index, block: Block, values: NDArray[Any], computed: NDArray[Any]

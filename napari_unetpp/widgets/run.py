@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from napari_unetpp.inference.heads import Heads
 from napari_unetpp.inference.layout import Index, Layout
 from napari_unetpp.inference.room import fits_in_memory
 from napari_unetpp.widgets.job import Job
+from napari_unetpp.widgets.memory import RELEASE
 from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:  # torch is imported in the thread
@@ -27,6 +29,9 @@ if TYPE_CHECKING:  # torch is imported in the thread
 
 BAR_EVERY = 250
 """Milliseconds between updates of the bar in napari's activity dock."""
+
+SHOWN_WITHIN = 0.2
+"""Seconds that the network waits at the most until the first head of a run is drawn."""
 
 BYTES_A_PIXEL = 17.0
 """Of four heads and how far they are, and of their layers: what is shown, what was, and where."""
@@ -96,13 +101,14 @@ class Run(QObject):
         self._complete = False
         self._started = time.monotonic()
         self._planes: dict[Index, int] = {}
+        self._shown = threading.Event()  # the first head that came
         self._bar: progress | None = None
         # napari's bar turns the event loop when it is updated; from within the handling of a tile
         # it would handle the next tile, and so on into the depth.
         self._bar_timer = QTimer(self)
         self._bar_timer.timeout.connect(self._update_bar)
         self._worker: GeneratorWorker = create_worker(
-            _work, job, _start_thread=False, _connect={"errored": self._on_error}
+            _work, job, self._shown, _start_thread=False, _connect={"errored": self._on_error}
         )
         self._worker.yielded.connect(self._on_yield)
         self._worker.returned.connect(self._on_return)
@@ -132,6 +138,8 @@ class Run(QObject):
         self.status.emit(self.last_status)
         if event.notice:
             self.notice.emit(event.notice)
+        if not self._shown.is_set():
+            QTimer.singleShot(0, self._shown.set)  # after what has to be painted
 
     def _status(self, event: TileEvent) -> Status:
         self._planes.setdefault(event.index, len(self._planes) + 1)
@@ -174,11 +182,12 @@ class Run(QObject):
             self._bar.close()
 
 
-def _work(job: Job) -> Iterator[Heads | TileEvent]:
-    from napari_unetpp.inference.devices import choose_device, release_memory
+def _work(job: Job, shown: threading.Event) -> Iterator[Heads | TileEvent]:
+    from napari_unetpp.inference.devices import choose_device
     from napari_unetpp.inference.predict import segment_tiles
 
     with failing_loudly():
+        RELEASE.put_off()
         model = loaded(job.model)
         layout = Layout.of(job.pixels, job.axes, dims=model.spec.dims)
         # Room for all heads, so that a deeper run can go on in the same layers.
@@ -191,9 +200,12 @@ def _work(job: Job) -> Iterator[Heads | TileEvent]:
         _, events = segment_tiles(job.pixels, model, axes=job.axes, options=job.options, into=heads)
         yield heads
         try:
-            yield from events
-        finally:  # others want memory, too; the next run takes it again
-            release_memory(choose_device(job.options.device))
+            for event in events:
+                yield event
+                shown.wait(SHOWN_WITHIN)  # drawing would take long beside the network
+                shown.set()
+        finally:
+            RELEASE.begin(choose_device(job.options.device))
 
 
 def loaded(path: Path) -> Model:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from napari.components import LayerList
 from napari.layers import Image
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSpinBox,
     QVBoxLayout,
@@ -28,7 +25,6 @@ from napari_unetpp.models.header import read_digest
 from napari_unetpp.widgets.axes_edit import AxesEdit
 from napari_unetpp.widgets.cache_row import CacheRow
 from napari_unetpp.widgets.channel_row import ChannelRow
-from napari_unetpp.widgets.choice_row import ChoiceRow
 from napari_unetpp.widgets.depth_row import DepthRow
 from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.geometry import (
@@ -41,24 +37,10 @@ from napari_unetpp.widgets.job import Request
 from napari_unetpp.widgets.layer_box import LayerBox
 from napari_unetpp.widgets.model_box import ModelBox
 from napari_unetpp.widgets.preferences import Preferences
-from napari_unetpp.widgets.run import Status
+from napari_unetpp.widgets.run_part import RunPart
 from napari_unetpp.widgets.sources import check_match
+from napari_unetpp.widgets.where_row import WhereRow
 
-_WHERE = {
-    2: {
-        "view": "What is on screen; of an image in several sizes, in the size shown",
-        "plane": "The plane on screen, whole",
-        "stack": "Every plane, this one first",
-    },
-    3: {
-        "view": "What is on screen, all along Z",
-        "volume": "The volume on screen, whole",
-        "stack": "Every volume, this one first",
-    },
-}
-"""By the dimensions of the model."""
-SOON = 1 << 24
-"""Pixels that are segmented without asking: more of them only where the user says so."""
 BACKGROUNDS = ("auto", "dark", "bright")
 
 
@@ -77,8 +59,6 @@ class SegmentPanel(QWidget):
         As in Qt.
     """
 
-    segment_clicked = Signal()
-    cancel_clicked = Signal()
     how_deep_clicked = Signal()
     image_changed = Signal()
 
@@ -95,26 +75,23 @@ class SegmentPanel(QWidget):
         self.model_box = ModelBox(store)
         self.depth_row = DepthRow(f"L{preferences.depth}")
         self.how_deep_button = QPushButton("How deep?")
-        self.where_row = ChoiceRow(list(_WHERE[2]), list(_WHERE[2].values()))
-        self.where_row.value = "plane"
+        self.where_row = WhereRow()
         self.full_size_box = QCheckBox("full size")
         self.channel_row = ChannelRow(layers)
         self.channel_label = QLabel("Channel")
-        self.button = QPushButton("Segment")
-        self.bar = QProgressBar()
-        self.message = QLabel()
+        self.run_part = RunPart()
+        self.button, self.bar = self.run_part.button, self.run_part.bar
+        self.message, self.say = self.run_part.message, self.run_part.say
         self.device_box = _combo(("auto", "cpu", "cuda", "mps"), preferences.device)
         self.tile_box = QSpinBox()
         self.background_box = _combo(BACKGROUNDS, "auto")
         self.cache_row = CacheRow()
-        self._running = False
         self._watched: Image | None = None
         self._lay_out(preferences)
 
         self.image_box.layer_changed.connect(self._on_image)
         self.axes_edit.axes_changed.connect(self._on_axes)
         self.model_box.model_changed.connect(self._on_model)
-        self.button.clicked.connect(self._on_click)
         self.how_deep_button.clicked.connect(self.how_deep_clicked)
         self.device_box.currentTextChanged.connect(self._on_model)
         self.channel_row.needed.connect(self.channel_label.setVisible)
@@ -156,30 +133,6 @@ class SegmentPanel(QWidget):
             background=self.background_box.currentText(),
         )
 
-    def show_running(self, running: bool) -> None:
-        """Turn Segment into Cancel and back."""
-        self._running = running
-        self.button.setEnabled(running or self.image is not None)
-        self.button.setText("Cancel" if running else "Segment")
-        self.bar.setVisible(running)
-        self.bar.setRange(0, 0 if running else 1000)  # busy, until the first tile
-        if running:
-            self.say("Loading the model …")
-
-    def show_status(self, status: Status) -> None:
-        """Show how far a run is."""
-        self.bar.setRange(0, 1000)
-        self.bar.setValue(round(status.fraction * 1000))
-        plane = f" · {status.plane}/{status.planes}" if status.planes > 1 else ""
-        left = f" · {status.remaining:.0f} s left" if status.remaining >= 1 else ""
-        head = f"L{status.head}" if status.head else "a part left out"
-        self.say(f"{head}{plane}{left} · {status.device}{status.size}", status.reason)
-
-    def say(self, sentence: str, tip: str = "") -> None:
-        """Put a sentence under the button."""
-        self.message.setText(sentence)
-        self.message.setToolTip(tip)
-
     def show_depths(self) -> None:
         """Offer the heads of the model, and show what is remembered of them on the device."""
         box, device = self.model_box, self.device_box.currentText()
@@ -210,12 +163,6 @@ class SegmentPanel(QWidget):
         self.how_deep_button.setToolTip(
             "Measure each head on this image and device, and take the cheapest that is good enough"
         )
-        self.button.setToolTip("Run the network; the heads appear as they are computed")
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
-        self.bar.setVisible(False)
-        self.message.setWordWrap(True)
-        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
         image_row = QHBoxLayout()
         image_row.addWidget(self.image_box, stretch=1)
@@ -244,14 +191,9 @@ class SegmentPanel(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(form)
-        column.addWidget(self.button)
-        column.addWidget(self.bar)
-        column.addWidget(self.message)
+        column.addWidget(self.run_part)
         self.advanced_fold = Fold("Advanced", advanced)
         column.addWidget(self.advanced_fold)
-
-    def _on_click(self) -> None:
-        (self.cancel_clicked if self._running else self.segment_clicked).emit()
 
     def _on_model(self) -> None:
         try:
@@ -259,17 +201,14 @@ class SegmentPanel(QWidget):
         except UserError as error:
             self.say(str(error))
             return
-        words = _WHERE[spec.dims]
-        if self.where_row.choices != list(words):
-            self.where_row.set_choices(list(words), list(words.values()))
-            self.where_row.value = list(words)[1]
+        self.where_row.show_words(spec.dims)
         self.show_depths()
         self._offer_channels()
         self._offer_where()
 
     def _on_image(self, _: object = None) -> None:
         image = self.image
-        self.button.setEnabled(self._running or image is not None)
+        self.run_part.enable(image is not None)
         self.how_deep_button.setEnabled(image is not None)
         if image is None:
             self.axes_edit.show_axes("", ())
@@ -283,8 +222,7 @@ class SegmentPanel(QWidget):
             else:
                 self.say("")
             self.axes_edit.show_axes(axes, tuple(image_data(image).shape))
-            self._offer_where()
-            self._suggest_where()
+            self._offer_where(suggest=True)
         self._offer_channels()
         self.full_size_box.setVisible(image is not None and image.multiscale)
         self._watch(image)
@@ -301,33 +239,17 @@ class SegmentPanel(QWidget):
     def _on_axes(self, axes: str) -> None:
         assert self.image is not None
         remember_axes(self.image, axes)
-        self._offer_where()
-        self._suggest_where()
+        self._offer_where(suggest=True)
         self._offer_channels()
 
-    def _offer_where(self) -> None:
-        """A stack is offered where there is one."""
-        try:
-            stack = self.request().layout.outer_axes != ""
-        except UserError:
-            return
-        self.where_row.button("stack").setEnabled(stack)
-        if not stack and self.where_row.value == "stack":
-            self.where_row.value = self.where_row.choices[1]
-
-    def _suggest_where(self) -> None:
-        """All of a small image; of a larger one a plane, or what is on screen."""
+    def _offer_where(self, *, suggest: bool = False) -> None:
         try:
             layout = self.request().layout
         except UserError:
             return
-        view, piece, stack = self.where_row.choices
-        if prod(layout.spatial_shape) > SOON:
-            self.where_row.value = view
-        elif layout.outer_axes and prod(layout.result_shape) <= SOON:
-            self.where_row.value = stack
-        else:
-            self.where_row.value = piece
+        self.where_row.offer(layout)
+        if suggest:
+            self.where_row.suggest(layout)
 
     def _offer_channels(self) -> None:
         try:

@@ -44,7 +44,9 @@ class Session(QObject):
         super().__init__(parent)
         self.viewer = viewer
         self.run: Run | None = None
+        self._is_open = True
         self._image: Image | None = None  # of the run
+        self._new: Results | None = None  # that the run made
         self._watched: dict[Image, Sources] = {}  # what is, or was, segmented, and of which layers
         self._results: dict[Image, Results] = {}
         self._derived: dict[Image, Derived] = {}
@@ -75,8 +77,8 @@ class Session(QObject):
         self.run.ready.connect(partial(self._on_ready, threshold))
         self.run.tile_done.connect(self._on_tile)
         self.run.ended.connect(self._on_ended)
+        self.run.start()  # what it says comes with the next turns of the event loop
         self.run_started.emit(self.run)
-        self.run.start()
 
     def cancel(self) -> None:
         """End the run after the tile that is being computed; what is there stays."""
@@ -101,6 +103,7 @@ class Session(QObject):
 
     def close(self) -> None:
         """End the run and let go of the viewer; layers stay."""
+        self._is_open = False
         self.cancel()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         for image in list(self._watched):
@@ -124,6 +127,8 @@ class Session(QObject):
         results.layer_made.connect(partial(self.layer_made.emit, results))
         self._results[image] = results
         self._derived[image] = Derived(self.viewer, results, self)
+        self._new = results
+        results.begin()
 
     def _on_tile(self, event: Any) -> None:
         if results := self.results_of(self._image):
@@ -132,6 +137,9 @@ class Session(QObject):
     def _on_ended(self) -> None:
         assert self.run is not None
         image, self._image = self._image, None
+        new, self._new = self._new, None
+        if new is not None and self._is_open:
+            new.remove_unfilled()
         self.run.deleteLater()
         self.run = None
         if derived := self.derived_of(image):
