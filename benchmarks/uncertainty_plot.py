@@ -34,14 +34,14 @@ def draw(found: Mapping[str, Uncertainty], output: Path, title: str) -> None:
     for (name, one), colour in zip(found.items(), COLOURS, strict=True):
         rows = [(middle, wrong) for middle, wrong, pixels in one.reliability() if pixels >= FEWEST]
         left.plot(*zip(*rows, strict=True), "o-", color=colour, label=name, markersize=4)
-        label = f"{name} (area {one.area:.3f})"
+        label = f"area under the ROC curve {one.area:.3f}"
         right.plot(100 * shares, [100 * one.found(s) for s in shares], color=colour, label=label)
     left.set_xlabel("the measure, 0 to 1")
     left.set_ylabel("share of pixels that L4 has wrong")
     left.legend(frameon=False)
     right.set_xlabel("least sure pixels that are looked at, %")
     right.set_ylabel("of all wrong pixels, those among them, %")
-    right.legend(frameon=False, bbox_to_anchor=(1, 0.3), loc="center right")
+    right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.set_title(title, fontsize=9)
