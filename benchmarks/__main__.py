@@ -20,8 +20,10 @@ from benchmarks import heads as heads_
 from benchmarks import large as large_
 from benchmarks import learning as learning_
 from benchmarks import memory as memory_
+from benchmarks import openvino as openvino_
 from benchmarks import paper as paper_
 from benchmarks import paper_speed as paper_speed_
+from benchmarks import peers as peers_
 from benchmarks import pipeline as pipeline_
 from benchmarks import samples as samples_
 from benchmarks import tiling as tiling_
@@ -295,6 +297,51 @@ def memory(
 ) -> None:
     """Peak memory of each head, and of `segment`."""
     report(lambda: memory_.sheets(size=size, large=large), markdown)
+
+
+@app.command()
+def openvino(
+    data: Annotated[Path, typer.Argument(help="Folder with dsb2018.")],
+    *,
+    part: Annotated[
+        list[str] | None, typer.Option(help="scores or speed; both by default.")
+    ] = None,
+    patches: Annotated[int, typer.Option(min=1, help="To calibrate on.")] = 100,
+    rounds: Rounds = 3,
+    folder: Annotated[
+        Path, typer.Option(help="For quantised graphs; what is there isn't made again.")
+    ] = Path("runs/openvino"),
+    markdown: Markdown = False,
+) -> None:
+    """OpenVINO's int8 against our bf16: IoU of each head, labels that flip, and time."""
+    report(
+        lambda: openvino_.sheets(
+            data,
+            folder=folder,
+            patches=patches,
+            rounds=rounds,
+            parts=tuple(part or ("scores", "speed")),
+        ),
+        markdown,
+    )
+
+
+@app.command()
+def peers(
+    *,
+    height: Annotated[int, typer.Option(min=64, help="Of the plane; a multiple of 32.")] = 480,
+    width: Annotated[int, typer.Option(min=64, help="Of the plane; a multiple of 32.")] = 544,
+    rounds: Rounds = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs in each child process.")] = 3,
+    markdown: Markdown = False,
+) -> None:
+    """Time to L4, memory and share of the limit against UNet++ of other packages."""
+    for side in (height, width):
+        if side % 32:
+            raise typer.BadParameter(f"A side is {side} pixels: give a multiple of 32.")
+    report(
+        lambda: peers_.sheets(height=height, width=width, rounds=rounds, repeats=repeats), markdown
+    )
 
 
 @app.command()

@@ -33,7 +33,7 @@ def sheets(*, size: int = 512, large: int = 2048) -> list[Sheet]:
     size, large : int
         Sides of the planes, in pixels.
     """
-    if platform.system() != "Linux":
+    if not is_measured():
         note = "Memory is measured on Linux only: other systems don't tell a process's peak anew."
         return [Sheet("memory: left out", ("", ""), [], note)]
     ours = in_child(precisions)
@@ -66,6 +66,11 @@ def of_segment(precision: Precision, size: int) -> Peaks:
     with precision_of_cpu(precision):
         segment(image, model, options=SegmentOptions(device="cpu"))
     return since(baseline)
+
+
+def is_measured() -> bool:
+    """Whether this system tells a process's peak anew."""
+    return platform.system() == "Linux"
 
 
 def start() -> float:

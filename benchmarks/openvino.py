@@ -1,0 +1,247 @@
+"""OpenVINO and its int8 against our engine: what it costs in IoU, and what it gains in time."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import quantised
+from benchmarks.common import in_child, mosaic, ratio, seconds_of, the_model, the_spec
+from benchmarks.engine import VARIANTS, make_network
+from benchmarks.quantised import FloatArray, OpenVino
+from benchmarks.sheet import Sheet, verdict
+from napari_unetpp.evaluation.metrics import PixelCounts
+from napari_unetpp.files import find_pairs, read_image
+
+LARGEST_FALL = 0.003
+"""Of the IoU of a head against torch in fp32, for int8 to be offered."""
+LEAST_GAIN = 1.3
+"""How many times as fast as our engine, at least."""
+SIDES = ((512, 512), (1024, 1024))
+OWN_PATCHES = 16
+REPEATS = 3
+"""Runs in each child, after one that isn't counted."""
+OURS, TORCH, TORCH_BF16 = "ours", "torch fp32", "torch bf16"
+FP32, BF16, INT8 = "fp32", "bf16", "int8"
+Run = Callable[[FloatArray], list[FloatArray]]
+Scores = dict[str, list[tuple[float, float]]]
+"""IoU of each head, and the share of its labels that are others than in torch fp32."""
+
+
+def sheets(
+    data: Path, *, folder: Path, patches: int = 100, rounds: int = 3, parts: tuple[str, ...]
+) -> list[Sheet]:
+    """Scores on `dsb2018` in this folder, and times; quantised graphs are kept in `folder`.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with dsb2018.
+    folder : Path
+        For graphs; what is there isn't made again.
+    patches : int
+        Of the training images, to calibrate on.
+    rounds : int
+        Children of each engine.
+    parts : tuple of {"scores", "speed"}
+        What is measured.
+    """
+    if problem := in_child(problem_with, data):
+        return [Sheet("openvino: left out", ("", ""), [], problem)]
+    graphs = in_child(prepare, data / "dsb2018", folder, patches)
+    tables = []
+    if "scores" in parts:
+        tables += _scores(graphs, in_child(score, data / "dsb2018" / "val", graphs))
+    if "speed" in parts:
+        tables += [_speed(graphs, plane, rounds) for plane in SIDES]
+    return tables
+
+
+def prepare(data: Path, folder: Path, count: int) -> dict[str, Path]:
+    """Write all graphs that are not there yet; loads torch and OpenVINO."""
+    how = the_spec().normalisation
+    pairs = find_pairs(data / "train" / "images", data / "train" / "labels")
+    chosen = np.random.default_rng(0).choice(len(pairs), min(count, len(pairs)), replace=False)
+    sources = {f"{INT8}, {count} patches of train": ([pairs[i][0] for i in chosen], count)}
+    for modality, path in singles(data).items():
+        sources[f"{INT8}, one image: {modality} {path.stem}"] = ([path], OWN_PATCHES)
+    graphs = {FP32: folder / f"{FP32}.xml"}
+    if not graphs[FP32].exists():
+        quantised.write(graphs[FP32], None)
+    for name, (paths, number) in sources.items():
+        graphs[name] = folder / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.xml"
+        if not graphs[name].exists():
+            planes = [quantised.normalised(path, how) for path in paths]
+            quantised.write(graphs[name], quantised.patches_of(planes, number))
+    return graphs
+
+
+def singles(data: Path) -> dict[str, Path]:
+    """The first image of each modality in val: the case of a user who has just this one."""
+    found: dict[str, Path] = {}
+    with (data / "index.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["split"] == "val":
+                path = data / "val" / "images" / f"{row['id']}.tif"
+                found.setdefault(row["modality"], path)
+    return found
+
+
+def score(folder: Path, graphs: dict[str, Path]) -> Scores:
+    """All images of a split through each engine; in a child of its own."""
+    how, heads = the_spec().normalisation, the_spec().depth
+    engines = engines_of(graphs)
+    counts = {name: [PixelCounts()] * heads for name in engines}
+    flips, pixels = {name: np.zeros(heads) for name in engines}, 0
+    for image_path, label_path in find_pairs(folder / "images", folder / "labels"):
+        plane, truth = quantised.normalised(image_path, how), read_image(label_path).data > 0
+        inside = tuple(slice(0, side) for side in truth.shape)
+        masks: dict[str, list[NDArray[Any]]] = {}
+        for name, run in engines.items():
+            masks[name] = [values[inside] >= 0.5 for values in run(plane)]
+            parts = [PixelCounts.of(mask, truth) for mask in masks[name]]
+            counts[name] = [a + b for a, b in zip(counts[name], parts, strict=True)]
+            flips[name] += [
+                np.count_nonzero(mask != reference)
+                for mask, reference in zip(masks[name], masks[TORCH], strict=True)
+            ]
+        pixels += truth.size
+    return {
+        name: [(c.iou, float(f) / pixels) for c, f in zip(counts[name], flips[name], strict=True)]
+        for name in engines
+    }
+
+
+def engines_of(graphs: dict[str, Path]) -> dict[str, Run]:
+    """Torch first, which the others are compared with."""
+    engines: dict[str, Run] = {TORCH: ours("fp32"), TORCH_BF16: ours("bf16")}
+    for name, path in graphs.items():
+        if name == FP32:
+            engines[f"OpenVINO {FP32}"] = OpenVino(path, "f32")
+        engines[f"OpenVINO {BF16 if name == FP32 else name}"] = OpenVino(path, "bf16")
+    return engines
+
+
+def ours(name: str, clock: Callable[[], object] = lambda: None) -> Run:
+    """All heads in one pass as the engine does it; `clock` is called when each head is there."""
+    import torch
+
+    network = make_network(the_model().network, VARIANTS[name])
+    dtype = torch.bfloat16 if name == "bf16" else torch.float32
+
+    def run(plane: FloatArray) -> list[FloatArray]:
+        found = []
+        with torch.inference_mode():
+            x = torch.from_numpy(plane)[None].to(dtype).to(memory_format=torch.channels_last)
+            for logits in network.heads(x):
+                found.append(logits[0, 0].float().sigmoid().numpy())
+                clock()
+        return found
+
+    return run
+
+
+def time_ours(plane: tuple[int, int], repeats: int) -> list[float]:
+    """Median seconds until each head is there, of one pass in bf16; in a child of its own."""
+    import time
+
+    from napari_unetpp.inference.devices import tune_allocator
+
+    tune_allocator()
+    moments: list[float] = []
+    run, image = ours("bf16", lambda: moments.append(time.perf_counter())), _image(plane)
+    run(image)
+    found = []
+    for _ in range(repeats):
+        moments.clear()
+        started = time.perf_counter()
+        run(image)
+        found.append([moment - started for moment in moments])
+    return [float(seconds) for seconds in np.median(found, axis=0)]
+
+
+def time_openvino(graph: Path, plane: tuple[int, int], repeats: int) -> list[float]:
+    """Median seconds of each head alone, then of all in one pass; in a child of its own."""
+    image, found = _image(plane), []
+    for head in (*range(1, the_spec().depth + 1), None):
+        run = OpenVino(graph, "bf16", head)
+        run(image)
+        times = [seconds_of(lambda: run(image)) for _ in range(repeats)]  # noqa: B023
+        found.append(float(np.median(times)))
+    return found
+
+
+def _image(plane: tuple[int, int]) -> FloatArray:
+    """Real nuclei, as what is sparse might be quicker."""
+    return (mosaic(*plane)[None] / 255).astype(np.float32).clip(0, 1)
+
+
+def problem_with(data: Path) -> str:
+    """Why it can't be measured, in a sentence; empty if it can."""
+    try:
+        quantised.require()
+    except quantised.MissingError as error:
+        return str(error)
+    if not (data / "dsb2018" / "index.csv").is_file():
+        return f"There is no dsb2018 with an index.csv in {data}: give the folder that holds it."
+    return ""
+
+
+def _scores(graphs: dict[str, Path], found: Scores) -> list[Sheet]:
+    heads = [f"L{k}" for k in range(1, the_spec().depth + 1)]
+    reference = [iou for iou, _ in found[TORCH]]
+    scores, flips = [], []
+    for name, values in found.items():
+        falls = [before - iou for before, (iou, _) in zip(reference, values, strict=True)]
+        cells = [f"{iou:.4f} ({-f:+.4f})" for (iou, _), f in zip(values, falls, strict=True)]
+        scores.append((name, *cells, verdict(max(falls) < LARGEST_FALL) if INT8 in name else ""))
+        flips.append((name, *(f"{share:.3%}" for _, share in values)))
+    note = f"Over all pixels, and the change against {TORCH}. Goal: it falls by < {LARGEST_FALL}."
+    return [
+        Sheet("openvino: IoU on dsb2018/val", ("engine", *heads, "met"), scores, note),
+        Sheet(f"openvino: labels other than those of {TORCH}", ("engine", *heads), flips),
+    ]
+
+
+def _speed(graphs: dict[str, Path], plane: tuple[int, int], rounds: int) -> Sheet:
+    int8 = next(path for name, path in graphs.items() if INT8 in name)
+    tasks = {
+        OURS: lambda: in_child(time_ours, plane, REPEATS),
+        BF16: lambda: in_child(time_openvino, graphs[FP32], plane, REPEATS),
+        INT8: lambda: in_child(time_openvino, int8, plane, REPEATS),
+    }
+    times: dict[str, list[list[float]]] = {name: [] for name in tasks}
+    for number in range(rounds):
+        turn = number % len(tasks)
+        for name in (*list(tasks)[turn:], *list(tasks)[:turn]):
+            times[name].append(tasks[name]())
+    arrays = {name: np.asarray(values) for name, values in times.items()}
+    torch = arrays.pop(OURS)
+    torch = np.column_stack([torch, torch[:, -1]])  # all in one pass, which takes as long as L4
+    megapixels = plane[0] * plane[1] / 1e6
+    rows = []
+    for number in range(torch.shape[1]):
+        row = [f"{1e3 * np.median(torch[:, number]) / megapixels:.0f}"]
+        gain = 0.0
+        for array in arrays.values():
+            gain, words = ratio(torch[:, number], array[:, number])
+            row += [f"{1e3 * np.median(array[:, number]) / megapixels:.0f}", words]
+        last = number == torch.shape[1] - 1
+        head = "all in one pass" if last else f"L{number + 1} alone"
+        rows.append((head, *row, verdict(gain >= LEAST_GAIN)))
+    columns = [f"{OURS} bf16, ms / megapixel"]
+    for name in arrays:
+        columns += [f"OpenVINO {name}", "times as fast"]
+    return Sheet(
+        f"openvino: {plane[0]} × {plane[1]}, batch 1, CPU",
+        ("head", *columns, f"int8 ≥ {LEAST_GAIN}"),
+        rows,
+        "Ours: when each head is there, of one pass for all. OpenVINO: a graph for each head, and "
+        "one for all, which gives every head at its end.",
+    )

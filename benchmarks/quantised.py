@@ -1,0 +1,143 @@
+"""A model in OpenVINO: converted from torch, quantised to int8 by NNCF, run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.common import the_model
+from napari_unetpp.files import read_image
+from napari_unetpp.inference.layout import Layout
+from napari_unetpp.inference.reading import Reader
+from napari_unetpp.models.spec import Normalisation
+
+if TYPE_CHECKING:
+    from napari_unetpp.network import UNetPlusPlus
+
+STRIDE = 16
+"""Sides of planes are multiples of it, so that the graph has nothing to cut off."""
+PATCH = 256
+"""Largest side of what is calibrated on."""
+EXAMPLE = (4 * STRIDE, 5 * STRIDE)
+"""A plane to trace with: small enough that the network doesn't work in strips."""
+
+FloatArray = NDArray[np.float32]
+INSTALL = "pip install -r benchmarks/requirements.txt"
+
+
+class MissingError(Exception):
+    """OpenVINO or NNCF can't be imported; says so in a sentence."""
+
+
+def require() -> None:
+    """Refuse to go on without OpenVINO and NNCF; in a child, as it loads them.
+
+    Raises
+    ------
+    MissingError
+        If one can't be imported.
+    """
+    try:
+        import nncf
+        import openvino
+    except ImportError as error:
+        raise MissingError(f"OpenVINO and NNCF are needed ({error}): {INSTALL}.") from error
+    assert nncf
+    assert openvino
+
+
+def write(path: Path, patches: Sequence[FloatArray] | None) -> None:
+    """Write the shipped model with all heads as outputs: in fp32, or int8 calibrated on patches."""
+    import nncf
+    import openvino
+
+    model = converted(the_model().network)
+    if patches is not None:
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        data = nncf.Dataset([patch[None] for patch in patches])
+        model = nncf.quantize(model, data, subset_size=len(patches))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def converted(network: UNetPlusPlus) -> Any:
+    """The graph of all heads: a normalised plane of any size in, probabilities out."""
+    import openvino
+    import torch
+
+    class Heads(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network.folded().float().requires_grad_(False)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(logits.sigmoid() for logits in self.network(x))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the size of the example is in the graph nowhere
+        model = openvino.convert_model(
+            Heads().eval(), example_input=torch.rand(1, network.in_channels, *EXAMPLE)
+        )
+    model.reshape([1, network.in_channels, -1, -1])
+    return model
+
+
+class OpenVino:
+    """A written graph, compiled for the CPU with as many threads as torch has.
+
+    Parameters
+    ----------
+    path : Path
+        From `write`.
+    precision : {"f32", "bf16"}
+        Of what isn't int8.
+    head : int, optional
+        Only this head, with what it needs; by default all of them.
+    """
+
+    def __init__(self, path: Path, precision: str, head: int | None = None) -> None:
+        import openvino
+        import torch
+
+        core = openvino.Core()
+        model = core.read_model(path)
+        if head is not None:
+            model = openvino.Model([model.get_results()[head - 1]], model.get_parameters())
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def __call__(self, plane: FloatArray) -> list[FloatArray]:
+        """Probabilities ``(y, x)`` of the heads of a normalised plane ``(c, y, x)``."""
+        found = self._request.infer([plane[None]], share_inputs=True, share_outputs=True)
+        return [np.array(values[0, 0]) for values in found.values()]
+
+
+def normalised(path: Path, how: Normalisation) -> FloatArray:
+    """An image file as the network sees it, ``(c, y, x)``, its sides brought to the stride."""
+    image = read_image(path)
+    layout = Layout.of(image.data, image.axes, dims=2)
+    pixels = Reader(image.data, layout, how, in_channels=1).read((), layout.whole)
+    missing = [(0, -side % STRIDE) for side in pixels.shape[1:]]
+    return np.pad(pixels, [(0, 0), *missing], mode="symmetric")
+
+
+def patches_of(planes: Sequence[FloatArray], count: int, seed: int = 0) -> list[FloatArray]:
+    """So many patches of up to `PATCH` pixels from anywhere in the planes, each plane in turn."""
+    generator = np.random.default_rng(seed)
+    patches = []
+    for number in range(count):
+        plane = planes[number % len(planes)]
+        starts = [int(generator.integers(0, max(0, n - PATCH) + 1)) for n in plane.shape[1:]]
+        parts = tuple(slice(start, start + PATCH) for start in starts)
+        patches.append(np.ascontiguousarray(plane[(slice(None), *parts)]))
+    return patches
