@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def sheets(
     graphs = in_child(prepare, data / "dsb2018", folder, patches)
     tables = []
     if "scores" in parts:
-        tables += _scores(graphs, in_child(score, data / "dsb2018" / "val", graphs))
+        tables += _scores(score(data / "dsb2018" / "val", graphs))
     if "speed" in parts:
         tables += [_speed(graphs, plane, rounds) for plane in SIDES]
     return tables
@@ -94,38 +94,53 @@ def singles(data: Path) -> dict[str, Path]:
 
 
 def score(folder: Path, graphs: dict[str, Path]) -> Scores:
-    """All images of a split through each engine; in a child of its own."""
+    """All images of a split through each engine; a child for each, as OpenVINO keeps its memory."""
+    engines: dict[str, Path | str] = {TORCH: "fp32", TORCH_BF16: "bf16"}
+    engines |= {f"OpenVINO {BF16 if name == FP32 else name}": path for name, path in graphs.items()}
+    found: Scores = {}
+    reference: list[NDArray[np.uint8]] = []
+    for name, engine in engines.items():
+        counts, masks, pixels = in_child(through, folder, engine)
+        reference = reference or masks
+        flips = sum(
+            np.bitwise_count(one ^ other).sum(axis=1, dtype=float)
+            for one, other in zip(masks, reference, strict=True)
+        )
+        found[name] = [(c.iou, f / pixels) for c, f in zip(counts, flips, strict=True)]
+        print(name, *(f"{iou:.4f} {flip:.5%}" for iou, flip in found[name]), file=sys.stderr)
+    return found
+
+
+def through(
+    folder: Path, engine: Path | str
+) -> tuple[list[PixelCounts], list[NDArray[np.uint8]], int]:
+    """All images of a split through one engine.
+
+    Parameters
+    ----------
+    folder : Path
+        With images and labels.
+    engine : Path or {"fp32", "bf16"}
+        A graph, or torch.
+
+    Returns
+    -------
+    tuple
+        Counts of each head; of each image the masks ``(head, …)``, eight pixels a byte; and how
+        many pixels there are.
+    """
     how, heads = the_spec().normalisation, the_spec().depth
-    engines = engines_of(graphs)
-    counts = {name: [PixelCounts()] * heads for name in engines}
-    flips, pixels = {name: np.zeros(heads) for name in engines}, 0
+    run = ours(engine) if isinstance(engine, str) else OpenVino(engine, "bf16")
+    counts, masks, pixels = [PixelCounts()] * heads, [], 0
     for image_path, label_path in find_pairs(folder / "images", folder / "labels"):
         plane, truth = quantised.normalised(image_path, how), read_image(label_path).data > 0
         inside = tuple(slice(0, side) for side in truth.shape)
-        masks: dict[str, list[NDArray[Any]]] = {}
-        for name, run in engines.items():
-            masks[name] = [values[inside] >= 0.5 for values in run(plane)]
-            parts = [PixelCounts.of(mask, truth) for mask in masks[name]]
-            counts[name] = [a + b for a, b in zip(counts[name], parts, strict=True)]
-            flips[name] += [
-                np.count_nonzero(mask != reference)
-                for mask, reference in zip(masks[name], masks[TORCH], strict=True)
-            ]
+        found = np.stack([values[inside] >= 0.5 for values in run(plane)])
+        parts = [PixelCounts.of(mask, truth) for mask in found]
+        counts = [a + b for a, b in zip(counts, parts, strict=True)]
+        masks.append(np.packbits(found.reshape(heads, -1), axis=1))
         pixels += truth.size
-    return {
-        name: [(c.iou, float(f) / pixels) for c, f in zip(counts[name], flips[name], strict=True)]
-        for name in engines
-    }
-
-
-def engines_of(graphs: dict[str, Path]) -> dict[str, Run]:
-    """Torch first, which the others are compared with."""
-    engines: dict[str, Run] = {TORCH: ours("fp32"), TORCH_BF16: ours("bf16")}
-    for name, path in graphs.items():
-        if name == FP32:
-            engines[f"OpenVINO {FP32}"] = OpenVino(path, "f32")
-        engines[f"OpenVINO {BF16 if name == FP32 else name}"] = OpenVino(path, "bf16")
-    return engines
+    return counts, masks, pixels
 
 
 def ours(name: str, clock: Callable[[], object] = lambda: None) -> Run:
@@ -193,7 +208,7 @@ def problem_with(data: Path) -> str:
     return ""
 
 
-def _scores(graphs: dict[str, Path], found: Scores) -> list[Sheet]:
+def _scores(found: Scores) -> list[Sheet]:
     heads = [f"L{k}" for k in range(1, the_spec().depth + 1)]
     reference = [iou for iou, _ in found[TORCH]]
     scores, flips = [], []
