@@ -44,6 +44,10 @@ app = typer.Typer(
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print tables as markdown.")]
 Size = Annotated[int, typer.Option(min=16, help="Side of the plane, in pixels.")]
+Busy = Annotated[
+    bool,
+    typer.Option("--busy", help="One thread, what it computes: for a computer that isn't idle."),
+]
 Rounds = Annotated[int, typer.Option(min=1, help="How often each is run, by turns.")]
 
 
@@ -308,6 +312,7 @@ def openvino(
     ] = None,
     patches: Annotated[int, typer.Option(min=1, help="To calibrate on.")] = 100,
     rounds: Rounds = 3,
+    busy: Busy = False,
     folder: Annotated[
         Path, typer.Option(help="For quantised graphs; what is there isn't made again.")
     ] = Path("runs/openvino"),
@@ -321,6 +326,7 @@ def openvino(
             patches=patches,
             rounds=rounds,
             parts=tuple(part or ("scores", "speed")),
+            busy=busy,
         ),
         markdown,
     )
@@ -333,6 +339,7 @@ def peers(
     width: Annotated[int, typer.Option(min=64, help="Of the plane; a multiple of 32.")] = 544,
     rounds: Rounds = 3,
     repeats: Annotated[int, typer.Option(min=1, help="Runs in each child process.")] = 3,
+    busy: Busy = False,
     markdown: Markdown = False,
 ) -> None:
     """Time to L4, memory and share of the limit against UNet++ of other packages."""
@@ -340,7 +347,10 @@ def peers(
         if side % 32:
             raise typer.BadParameter(f"A side is {side} pixels: give a multiple of 32.")
     report(
-        lambda: peers_.sheets(height=height, width=width, rounds=rounds, repeats=repeats), markdown
+        lambda: peers_.sheets(
+            height=height, width=width, rounds=rounds, repeats=repeats, busy=busy
+        ),
+        markdown,
     )
 
 

@@ -108,6 +108,11 @@ def precisions() -> list[Precision]:
     return ["fp32", "bf16"] if choose_device("cpu").label.endswith("bf16") else ["fp32"]
 
 
+def threads(*, busy: bool) -> str:
+    """What `clock_for` tells, for a title."""
+    return "CPU, one thread, seconds of computing" if busy else "CPU"
+
+
 @contextmanager
 def precision_of_cpu(precision: Precision) -> Iterator[None]:
     """Let the CPU device have this precision, whatever the hardware has."""
@@ -126,11 +131,27 @@ def in_child(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return pool.submit(function, *args, **kwargs).result()
 
 
-def seconds_of(function: Callable[[], object]) -> float:
+def seconds_of(
+    function: Callable[[], object], clock: Callable[[], float] = time.perf_counter
+) -> float:
     """How long one call takes."""
-    started = time.perf_counter()
+    started = clock()
     function()
-    return time.perf_counter() - started
+    return clock() - started
+
+
+def clock_for(*, busy: bool) -> Callable[[], float]:
+    """The clock on the wall; on a busy computer that of what this process computes, in one thread.
+
+    Several threads wait for each other at every layer, and for cores that others have: then neither
+    clock tells what the work is. One thread is slowed down too, but it has as much to compute.
+    """
+    if not busy:
+        return time.perf_counter
+    import torch
+
+    torch.set_num_threads(1)
+    return time.process_time
 
 
 def interleaved(

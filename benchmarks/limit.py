@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from benchmarks.common import Precision, seconds_of
+from benchmarks.common import Precision, clock_for, seconds_of
 
 if TYPE_CHECKING:
     import torch
@@ -17,16 +17,18 @@ CONVOLUTION = (256, 160, 176)
 """Channels (in and out) and plane of the convolution, 3×3: one in the middle of a large UNet++."""
 
 
-def of_cpu(precision: Precision, repeats: int = 4) -> float:
+def of_cpu(precision: Precision, *, busy: bool = False, repeats: int = 4) -> float:
     """GFLOP/s of the best of two products with all threads; in a child of its own."""
     import torch
+
+    clock = clock_for(busy=busy)
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with torch.inference_mode():
         found = []
         for operations, run in (_matrices(dtype), _convolution(dtype)):
             run()
-            found += [operations / seconds_of(run) / 1e9 for _ in range(repeats)]
+            found += [operations / seconds_of(run, clock) / 1e9 for _ in range(repeats)]
     return max(found)
 
 

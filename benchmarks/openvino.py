@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import quantised
-from benchmarks.common import in_child, mosaic, ratio, seconds_of, the_model, the_spec
+from benchmarks.common import (
+    clock_for,
+    in_child,
+    mosaic,
+    ratio,
+    seconds_of,
+    the_model,
+    the_spec,
+    threads,
+)
 from benchmarks.engine import VARIANTS, make_network
 from benchmarks.quantised import FloatArray, OpenVino
 from benchmarks.sheet import Sheet, verdict
@@ -35,7 +44,13 @@ Scores = dict[str, list[tuple[float, float]]]
 
 
 def sheets(
-    data: Path, *, folder: Path, patches: int = 100, rounds: int = 3, parts: tuple[str, ...]
+    data: Path,
+    *,
+    folder: Path,
+    patches: int = 100,
+    rounds: int = 3,
+    parts: tuple[str, ...] = ("scores", "speed"),
+    busy: bool = False,
 ) -> list[Sheet]:
     """Scores on `dsb2018` in this folder, and times; quantised graphs are kept in `folder`.
 
@@ -51,6 +66,8 @@ def sheets(
         Children of each engine.
     parts : tuple of {"scores", "speed"}
         What is measured.
+    busy : bool
+        See `clock_for`.
     """
     if problem := in_child(problem_with, data):
         return [Sheet("openvino: left out", ("", ""), [], problem)]
@@ -59,7 +76,7 @@ def sheets(
     if "scores" in parts:
         tables += _scores(score(data / "dsb2018" / "val", graphs))
     if "speed" in parts:
-        tables += [_speed(graphs, plane, rounds) for plane in SIDES]
+        tables += [_speed(graphs, plane, rounds, busy=busy) for plane in SIDES]
     return tables
 
 
@@ -162,32 +179,34 @@ def ours(name: str, clock: Callable[[], object] = lambda: None) -> Run:
     return run
 
 
-def time_ours(plane: tuple[int, int], repeats: int) -> list[float]:
+def time_ours(plane: tuple[int, int], repeats: int, *, busy: bool = False) -> list[float]:
     """Median seconds until each head is there, of one pass in bf16; in a child of its own."""
-    import time
-
     from napari_unetpp.inference.devices import tune_allocator
 
+    clock = clock_for(busy=busy)
     tune_allocator()
     moments: list[float] = []
-    run, image = ours("bf16", lambda: moments.append(time.perf_counter())), _image(plane)
+    run, image = ours("bf16", lambda: moments.append(clock())), _image(plane)
     run(image)
     found = []
     for _ in range(repeats):
         moments.clear()
-        started = time.perf_counter()
+        started = clock()
         run(image)
         found.append([moment - started for moment in moments])
     return [float(seconds) for seconds in np.median(found, axis=0)]
 
 
-def time_openvino(graph: Path, plane: tuple[int, int], repeats: int) -> list[float]:
+def time_openvino(
+    graph: Path, plane: tuple[int, int], repeats: int, *, busy: bool = False
+) -> list[float]:
     """Median seconds of each head alone, then of all in one pass; in a child of its own."""
+    clock = clock_for(busy=busy)
     image, found = _image(plane), []
     for head in (*range(1, the_spec().depth + 1), None):
         run = OpenVino(graph, "bf16", head)
         run(image)
-        times = [seconds_of(lambda: run(image)) for _ in range(repeats)]  # noqa: B023
+        times = [seconds_of(lambda: run(image), clock) for _ in range(repeats)]  # noqa: B023
         found.append(float(np.median(times)))
     return found
 
@@ -224,12 +243,14 @@ def _scores(found: Scores) -> list[Sheet]:
     ]
 
 
-def _speed(graphs: dict[str, Path], plane: tuple[int, int], rounds: int) -> Sheet:
+def _speed(
+    graphs: dict[str, Path], plane: tuple[int, int], rounds: int, *, busy: bool = False
+) -> Sheet:
     int8 = next(path for name, path in graphs.items() if INT8 in name)
     tasks = {
-        OURS: lambda: in_child(time_ours, plane, REPEATS),
-        BF16: lambda: in_child(time_openvino, graphs[FP32], plane, REPEATS),
-        INT8: lambda: in_child(time_openvino, int8, plane, REPEATS),
+        OURS: lambda: in_child(time_ours, plane, REPEATS, busy=busy),
+        BF16: lambda: in_child(time_openvino, graphs[FP32], plane, REPEATS, busy=busy),
+        INT8: lambda: in_child(time_openvino, int8, plane, REPEATS, busy=busy),
     }
     times: dict[str, list[list[float]]] = {name: [] for name in tasks}
     for number in range(rounds):
@@ -254,7 +275,7 @@ def _speed(graphs: dict[str, Path], plane: tuple[int, int], rounds: int) -> Shee
     for name in arrays:
         columns += [f"OpenVINO {name}", "times as fast"]
     return Sheet(
-        f"openvino: {plane[0]} × {plane[1]}, batch 1, CPU",
+        f"openvino: {plane[0]} × {plane[1]}, batch 1, {threads(busy=busy)}",
         ("head", *columns, f"int8 ≥ {LEAST_GAIN}"),
         rows,
         "Ours: when each head is there, of one pass for all. OpenVINO: a graph for each head, and "

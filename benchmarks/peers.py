@@ -14,11 +14,13 @@ from benchmarks import limit
 from benchmarks.common import (
     Floats,
     Precision,
+    clock_for,
     in_child,
     precisions,
     ratio,
     seconds_of,
     the_model,
+    threads,
 )
 from benchmarks.engine import VARIANTS, make_network
 from benchmarks.memory import is_measured, since, start
@@ -56,7 +58,7 @@ class Found:
 
 
 def sheets(
-    *, height: int = 480, width: int = 544, rounds: int = 3, repeats: int = 3
+    *, height: int = 480, width: int = 544, rounds: int = 3, repeats: int = 3, busy: bool = False
 ) -> list[Sheet]:
     """Speed, memory and share of the limit, ours and peers by turns in children.
 
@@ -68,6 +70,8 @@ def sheets(
         Children of each network.
     repeats : int
         Runs in each child, after one that isn't counted.
+    busy : bool
+        See `clock_for`.
     """
     sizes, missing = in_child(there, height, width)
     tables = []
@@ -75,13 +79,14 @@ def sheets(
         found: dict[str, list[Found]] = {name: [] for name in sizes}
         limits = []
         for number in range(rounds):
-            limits.append(in_child(limit.of_cpu, precision))
+            limits.append(in_child(limit.of_cpu, precision, busy=busy))
             names = list(sizes)
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
                 args = (name, precision, height, width, repeats)
-                found[name].append(in_child(measure, *args))
-        tables.append(_sheet(precision, (height, width), sizes, found, max(limits)))
+                found[name].append(in_child(measure, *args, busy=busy))
+        title = f"peers: {precision}, {height} × {width}, batch 1, {threads(busy=busy)}"
+        tables.append(_sheet(precision, title, sizes, found, max(limits), height * width / 1e6))
     return [*tables, _about(missing)]
 
 
@@ -105,7 +110,9 @@ def there(height: int, width: int) -> tuple[dict[str, Size], list[str]]:
     return sizes, missing
 
 
-def measure(name: str, precision: Precision, height: int, width: int, repeats: int) -> Found:
+def measure(
+    name: str, precision: Precision, height: int, width: int, repeats: int, *, busy: bool = False
+) -> Found:
     """One network, as its users run it; in a child of its own.
 
     Peers run in evaluation mode, as they come, and in bf16 under `torch.autocast`; ours as the
@@ -115,6 +122,7 @@ def measure(name: str, precision: Precision, height: int, width: int, repeats: i
 
     from napari_unetpp.inference.devices import tune_allocator
 
+    clock = clock_for(busy=busy)
     network: Callable[[torch.Tensor], object] = MAKERS[name]()
     x = torch.rand(1, 1, height, width)
     context = nullcontext()
@@ -130,7 +138,7 @@ def measure(name: str, precision: Precision, height: int, width: int, repeats: i
     with torch.inference_mode(), context:
         network(x)
         peak = since(baseline)[0] if is_measured() else float("nan")
-        seconds = float(np.median([seconds_of(lambda: network(x)) for _ in range(repeats)]))
+        seconds = float(np.median([seconds_of(lambda: network(x), clock) for _ in range(repeats)]))
     return Found(seconds, peak)
 
 
@@ -187,10 +195,11 @@ MAKERS: dict[str, Callable[[], Any]] = {
 
 def _sheet(
     precision: Precision,
-    plane: tuple[int, int],
+    title: str,
     sizes: dict[str, Size],
     found: dict[str, list[Found]],
     most: float,
+    megapixels: float,
 ) -> Sheet:
     seconds: dict[str, Floats] = {
         name: np.array([one.seconds for one in several]) for name, several in found.items()
@@ -206,7 +215,7 @@ def _sheet(
                 name,
                 f"{size.parameters / 1e6:.2f}",
                 f"{gflop:.0f}",
-                f"{1e3 * median / (plane[0] * plane[1] / 1e6):.0f}",
+                f"{1e3 * median / megapixels:.0f}",
                 f"{1e3 * median / gflop:.2f}",
                 f"{gflop / median / most:.0%}",
                 f"{peak:.0f}",
@@ -217,7 +226,7 @@ def _sheet(
     columns = ("network", "M parameters", "GFLOP", "ms / megapixel", "ms / GFLOP")
     columns += ("of the limit", "peak, MB", "times as fast, ours", "met")
     return Sheet(
-        f"peers: {precision}, {plane[0]} × {plane[1]}, batch 1, CPU",
+        title,
         columns,
         rows,
         f"The limit: {most:.0f} GFLOP/s, the best large product that torch does here. Goal: ours "
