@@ -233,7 +233,7 @@ def _scores(found: Scores) -> list[Sheet]:
     scores, flips = [], []
     for name, values in found.items():
         falls = [before - iou for before, (iou, _) in zip(reference, values, strict=True)]
-        cells = [f"{iou:.4f} ({-f:+.4f})" for (iou, _), f in zip(values, falls, strict=True)]
+        cells = [f"{iou:.4f} ({0 - f:+.4f})" for (iou, _), f in zip(values, falls, strict=True)]
         scores.append((name, *cells, verdict(max(falls) < LARGEST_FALL) if INT8 in name else ""))
         flips.append((name, *(f"{share:.3%}" for _, share in values)))
     note = f"Over all pixels, and the change against {TORCH}. Goal: it falls by < {LARGEST_FALL}."
