@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +21,7 @@ from benchmarks.common import (
     threads,
 )
 from benchmarks.engine import VARIANTS, make_network
-from benchmarks.quantised import FloatArray, OpenVino
+from benchmarks.quantised import FP32, INT8, FloatArray, OpenVino, prepare
 from benchmarks.sheet import Sheet, verdict
 from napari_unetpp.evaluation.metrics import PixelCounts
 from napari_unetpp.files import find_pairs, read_image
@@ -33,11 +31,10 @@ LARGEST_FALL = 0.003
 LEAST_GAIN = 1.3
 """How many times as fast as our engine, at least."""
 SIDES = ((512, 512), (1024, 1024))
-OWN_PATCHES = 16
 REPEATS = 3
 """Runs in each child, after one that isn't counted."""
 OURS, TORCH, TORCH_BF16 = "ours", "torch fp32", "torch bf16"
-FP32, BF16, INT8 = "fp32", "bf16", "int8"
+BF16 = "bf16"
 Run = Callable[[FloatArray], list[FloatArray]]
 Scores = dict[str, list[tuple[float, float]]]
 """IoU of each head, and the share of its labels that are others than in torch fp32."""
@@ -78,36 +75,6 @@ def sheets(
     if "speed" in parts:
         tables += [_speed(graphs, plane, rounds, busy=busy) for plane in SIDES]
     return tables
-
-
-def prepare(data: Path, folder: Path, count: int) -> dict[str, Path]:
-    """Write all graphs that are not there yet; loads torch and OpenVINO."""
-    how = the_spec().normalisation
-    pairs = find_pairs(data / "train" / "images", data / "train" / "labels")
-    chosen = np.random.default_rng(0).choice(len(pairs), min(count, len(pairs)), replace=False)
-    sources = {f"{INT8}, {count} patches of train": ([pairs[i][0] for i in chosen], count)}
-    for modality, path in singles(data).items():
-        sources[f"{INT8}, one image: {modality} {path.stem}"] = ([path], OWN_PATCHES)
-    graphs = {FP32: folder / f"{FP32}.xml"}
-    if not graphs[FP32].exists():
-        quantised.write(graphs[FP32], None)
-    for name, (paths, number) in sources.items():
-        graphs[name] = folder / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.xml"
-        if not graphs[name].exists():
-            planes = [quantised.normalised(path, how) for path in paths]
-            quantised.write(graphs[name], quantised.patches_of(planes, number))
-    return graphs
-
-
-def singles(data: Path) -> dict[str, Path]:
-    """The first image of each modality in val: the case of a user who has just this one."""
-    found: dict[str, Path] = {}
-    with (data / "index.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["split"] == "val":
-                path = data / "val" / "images" / f"{row['id']}.tif"
-                found.setdefault(row["modality"], path)
-    return found
 
 
 def score(folder: Path, graphs: dict[str, Path]) -> Scores:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import the_model
-from napari_unetpp.files import read_image
+from benchmarks.common import the_model, the_spec
+from napari_unetpp.files import find_pairs, read_image
 from napari_unetpp.inference.layout import Layout
 from napari_unetpp.inference.reading import Reader
 from napari_unetpp.models.spec import Normalisation
@@ -24,6 +26,9 @@ STRIDE = 16
 """Sides of planes are multiples of it, so that the graph has nothing to cut off."""
 PATCH = 256
 """Largest side of what is calibrated on."""
+OWN_PATCHES = 16
+"""Of a single image."""
+FP32, INT8 = "fp32", "int8"
 EXAMPLE = (4 * STRIDE, 5 * STRIDE)
 """A plane to trace with: small enough that the network doesn't work in strips."""
 
@@ -64,6 +69,36 @@ def write(path: Path, patches: Sequence[FloatArray] | None) -> None:
         model = nncf.quantize(model, data, subset_size=len(patches))
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def prepare(data: Path, folder: Path, count: int) -> dict[str, Path]:
+    """Write all graphs that are not there yet; loads torch and OpenVINO."""
+    how = the_spec().normalisation
+    pairs = find_pairs(data / "train" / "images", data / "train" / "labels")
+    chosen = np.random.default_rng(0).choice(len(pairs), min(count, len(pairs)), replace=False)
+    sources = {f"{INT8}, {count} patches of train": ([pairs[i][0] for i in chosen], count)}
+    for modality, path in singles(data).items():
+        sources[f"{INT8}, one image: {modality} {path.stem}"] = ([path], OWN_PATCHES)
+    graphs = {FP32: folder / f"{FP32}.xml"}
+    if not graphs[FP32].exists():
+        write(graphs[FP32], None)
+    for name, (paths, number) in sources.items():
+        graphs[name] = folder / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.xml"
+        if not graphs[name].exists():
+            planes = [normalised(path, how) for path in paths]
+            write(graphs[name], patches_of(planes, number))
+    return graphs
+
+
+def singles(data: Path) -> dict[str, Path]:
+    """The first image of each modality in val: the case of a user who has just this one."""
+    found: dict[str, Path] = {}
+    with (data / "index.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["split"] == "val":
+                path = data / "val" / "images" / f"{row['id']}.tif"
+                found.setdefault(row["modality"], path)
+    return found
 
 
 def converted(network: UNetPlusPlus) -> Any:
