@@ -522,7 +522,7 @@ def test_next_uncertain_needs_no_second_head(qtbot, viewer, dock, finish, tiny_s
     made = make_model(architecture=Architecture(skip="plain"))
     save_model(made.network, made.spec, tiny_store.folder / "u-net.safetensors")
     dock.segment_panel.model_box.refresh("u-net")
-    viewer.add_image(noise((96, 131)))
+    viewer.add_image(noise(96, 131))
     assert not dock.heads_panel.next_button.isEnabled()  # nothing is computed yet
     press_segment(dock)
     finish()
