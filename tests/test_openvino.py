@@ -318,6 +318,7 @@ def test_the_dock_says_that_int8_is_prepared_and_cancel_ends_it(dock, qtbot, wai
     panel = dock.segment_panel
     panel.button.click()
     qtbot.waitUntil(lambda: "Preparing int8 for tiny, once" in panel.message.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "once … 1 s · CPU, int8" in panel.message.text(), timeout=10_000)
     panel.button.click()
     qtbot.waitUntil(lambda: not dock.running, timeout=10_000)
     qtbot.waitUntil(lambda: waiting[0].poll() is not None, timeout=2000)

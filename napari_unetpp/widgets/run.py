@@ -50,7 +50,7 @@ class Status:
     plane, planes : int
         Which plane is being computed, from 1, and how many there are.
     seconds, remaining : float
-        Since the start, and to the end as it looks.
+        Since the start of what is being done, and to the end as it looks.
     device, reason : str
         Where, like "CPU, bf16", and why there.
     size : str
@@ -103,6 +103,7 @@ class Run(QObject):
         self.last_status: Status | None = None
         self._complete = False
         self._started = time.monotonic()
+        self._prepared = self._started  # what is left is told from the tiles alone
         self._planes: dict[Index, int] = {}
         self._shown = threading.Event()  # the first head that came
         self._stopped = threading.Event()
@@ -139,12 +140,12 @@ class Run(QObject):
         if self.cancelled:
             return
         if isinstance(event, Heads):
-            self._started = time.monotonic()
+            self._started = self._prepared = time.monotonic()
             self.ready.emit(event)
             return
-        if event.preparing:
-            self._started = time.monotonic()  # what is left is told from the tiles alone
         self.last_status = self._status(event)
+        if event.preparing:
+            self._prepared = time.monotonic()
         if event.head:
             self.tile_done.emit(event)
         self.status.emit(self.last_status)
@@ -156,7 +157,8 @@ class Run(QObject):
     def _status(self, event: TileEvent) -> Status:
         self._planes.setdefault(event.index, len(self._planes) + 1)
         indices = self.job.options.indices
-        seconds = time.monotonic() - self._started
+        since = self._started if event.preparing else self._prepared
+        seconds = time.monotonic() - since
         return Status(
             fraction=event.fraction,
             head=event.head,
