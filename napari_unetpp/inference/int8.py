@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from napari_unetpp.models.spec import ModelSpec
 
@@ -78,8 +77,8 @@ class Int8Network:
 
     def _padded(self, x: Tensor) -> np.ndarray[Any, Any]:
         """The sides brought to the stride of the network, so that the graph has nothing to cut."""
-        ends = [n for side in reversed(x.shape[2:]) for n in (0, -side % self._stride)]
-        return functional.pad(x, ends, mode="replicate").contiguous().numpy()
+        missing = [(0, 0), (0, 0), *((0, -side % self._stride) for side in x.shape[2:])]
+        return np.ascontiguousarray(np.pad(x.numpy(), missing, mode="symmetric"))
 
 
 def _compiled(file: Path, outputs: list[int]) -> Any:
