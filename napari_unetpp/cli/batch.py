@@ -63,8 +63,8 @@ def run_batch(inputs: Sequence[Source], output: Source, job: Job, way: Way) -> N
             try:
                 for event in job.run(source, places[source], sources):
                     device = event.device.label
-                    left_out += event.head == 0
-                    head = f"L{event.head}" if event.head else "a part left out"
+                    left_out += event.is_left_out
+                    head = f"L{event.head}" if event.head else event.preparing or "a part left out"
                     bar.update(task, completed=event.fraction, note=f"{head} · {device}")
                     if event.notice:
                         say(f"{name}: {event.notice}")

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from napari_unetpp.cli.console import cells, progress_bar, results, say, until_interrupted
-from napari_unetpp.cli.options import DeviceOption, ImagesArgument, LabelsArgument
+from napari_unetpp.cli.options import ImagesArgument, LabelsArgument, LearningDeviceOption
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import Store, load_model
 from napari_unetpp.training.messages import HELD_OUT
@@ -67,7 +67,7 @@ def finetune(
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Random weights, in a network like MODEL's.")
     ] = False,
-    device: DeviceOption = "auto",
+    device: LearningDeviceOption = "auto",
     keep_anyway: Annotated[
         bool, typer.Option("--keep-anyway", help="Keep the new model also if it isn't better.")
     ] = False,

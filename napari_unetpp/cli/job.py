@@ -22,7 +22,7 @@ from napari_unetpp.files import (
     write_mask_group,
     write_masks,
 )
-from napari_unetpp.inference.engine import TileEvent
+from napari_unetpp.inference.events import TileEvent
 from napari_unetpp.inference.heads import Heads, LazyMask
 from napari_unetpp.inference.instance_tiles import separate_lazily
 from napari_unetpp.inference.instances import separate

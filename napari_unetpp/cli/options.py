@@ -21,8 +21,14 @@ DepthOption = Annotated[
     typer.Option(min=1, help="The deepest head, from 1: fast, to the model's last: thorough."),
 ]
 DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda", "mps", "openvino"],
+    typer.Option(
+        help="Where to compute; auto takes CUDA, then MPS, then the CPU. openvino: the CPU in int8."
+    ),
+]
+LearningDeviceOption = Annotated[
     Literal["auto", "cpu", "cuda", "mps"],
-    typer.Option(help="Where to compute; auto takes CUDA, then MPS, then the CPU."),
+    typer.Option("--device", help="Where to compute; auto takes CUDA, then MPS, then the CPU."),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 ImagesArgument = Annotated[

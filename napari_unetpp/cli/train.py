@@ -21,7 +21,12 @@ from napari_unetpp.cli.network import (
     network_fields,
     spec_of,
 )
-from napari_unetpp.cli.options import DeviceOption, ForceOption, ImagesArgument, LabelsArgument
+from napari_unetpp.cli.options import (
+    ForceOption,
+    ImagesArgument,
+    LabelsArgument,
+    LearningDeviceOption,
+)
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Dims
 from napari_unetpp.models.spec import Normalisation
@@ -98,7 +103,7 @@ def train(
         int, typer.Option(min=0, help="Random grey versions added of each colour image.")
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    device: DeviceOption = "auto",
+    device: LearningDeviceOption = "auto",
     half: Annotated[
         bool, typer.Option("--half", help="Keep the weights in 16 bits: half the file.")
     ] = False,

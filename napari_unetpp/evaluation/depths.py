@@ -13,8 +13,17 @@ from numpy.typing import NDArray
 
 from napari_unetpp.evaluation.scores import Cost
 from napari_unetpp.evaluation.steps import Steps, result_of
-from napari_unetpp.inference.devices import Device, memory_format, prepared, tune_allocator
+from napari_unetpp.inference.devices import (
+    Device,
+    choose_device,
+    memory_format,
+    prepared,
+    tune_allocator,
+)
+from napari_unetpp.inference.int8 import Int8Network
 from napari_unetpp.inference.memory import bytes_of_tile
+from napari_unetpp.inference.openvino_packages import OPENVINO
+from napari_unetpp.inference.quantised import graph_file, is_quantised
 from napari_unetpp.models.file import Model
 from napari_unetpp.network import UNetPlusPlus
 
@@ -24,6 +33,19 @@ MOST_RUNS = 5
 SECONDS = 4.0
 """After so many no further run begins: on a slow computer there is just one, and that counts."""
 ENSEMBLE = "ensemble"
+
+
+def device_for(model: Model, wanted: str) -> Device:
+    """Where an image was just segmented: torch's CPU, if it had to do without OpenVINO.
+
+    Raises
+    ------
+    UserError
+        As `choose_device`.
+    """
+    device = choose_device(wanted)
+    without = device.engine == OPENVINO and not is_quantised(model)
+    return choose_device("cpu") if without else device
 
 
 def costs_of(
@@ -58,6 +80,8 @@ def measure_costs(
     before), it is the time of running just that deep. Reading, normalising, tiling and blending
     come on top, and so does what neighbouring tiles share.
 
+    OpenVINO gives the heads after the first together: for it a run is timed to each depth.
+
     The memory is counted, not measured, see `inference.memory`: what a tile of this size takes.
 
     Yields
@@ -71,8 +95,11 @@ def measure_costs(
         Of the heads that the model has, the shallowest first.
     """
     heads = model.spec.up_to(model.spec.checked_depth(depth))
-    network = prepared(model.network, device)
-    seconds = yield from _timed(network, device, heads, tile)
+    if device.engine == OPENVINO:
+        graph = Int8Network(graph_file(model), model.spec)
+        seconds = yield from _timed_apart(graph, heads, tile)
+    else:
+        seconds = yield from _timed(prepared(model.network, device), device, heads, tile)
     sides = tile.shape[1:]
     side = round(prod(sides) ** (1 / len(sides)))
     return [
@@ -128,6 +155,23 @@ def _timed(
         runs.append(times)
     counted = runs[1:] or runs  # the first one warms up, which is little where it takes long
     return [median(times[k] for times in counted) for k in heads]
+
+
+def _timed_apart(
+    network: Int8Network, heads: Sequence[int], tile: NDArray[np.float32]
+) -> Steps[list[float]]:
+    """Seconds of a run to each head; yields how far it is."""
+    batch, found = torch.from_numpy(np.ascontiguousarray(tile))[None], []
+    for place, k in enumerate(heads):
+        seconds: list[float] = []
+        while len(seconds) <= MOST_RUNS and sum(seconds[1:]) < SECONDS / len(heads):
+            started = time.perf_counter()
+            for _ in network.heads(batch, k):
+                pass
+            seconds.append(time.perf_counter() - started)
+            yield (place + len(seconds) / (MOST_RUNS + 1)) / len(heads)
+        found.append(median(seconds[1:]))
+    return found
 
 
 def _one_run(network: UNetPlusPlus, batch: torch.Tensor, depth: int) -> Iterator[float]:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.evaluation.depths import ENSEMBLE, by_name, costs_of
+from napari_unetpp.evaluation.depths import ENSEMBLE, by_name, costs_of, device_for
 from napari_unetpp.evaluation.metrics import InstanceCounts, PixelCounts
 from napari_unetpp.evaluation.scores import Counts, Evaluation, HeadResult
 from napari_unetpp.files import read_image
-from napari_unetpp.inference.devices import choose_device
 from napari_unetpp.inference.heads import Heads, mask_of
 from napari_unetpp.inference.instances import separate
 from napari_unetpp.inference.layout import Layout
@@ -75,7 +74,7 @@ def evaluate(
             totals[head, group] += count(mask_of(values, threshold), labels, heads)
         progress(number, len(pairs))
 
-    device = choose_device(options.device)
+    device = device_for(model, options.device)
     costs = by_name(model, costs_of(model, device, depth=options.depth))
     names = sorted({group for _, group in totals})
     results = tuple(

@@ -17,6 +17,7 @@ from napari_unetpp.evaluation.depths import (
     ENSEMBLE,
     PIECE,
     by_name,
+    device_for,
     measure_costs,
 )
 from napari_unetpp.evaluation.metrics import PixelCounts
@@ -25,7 +26,6 @@ from napari_unetpp.evaluation.recommend import DepthRow, Depths
 from napari_unetpp.evaluation.scores import Cost
 from napari_unetpp.evaluation.steps import Steps, result_of, scaled
 from napari_unetpp.inference.chunks import UnreadableError
-from napari_unetpp.inference.devices import choose_device
 from napari_unetpp.inference.grid import Grid
 from napari_unetpp.inference.heads import mask_of, mean_of
 from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region
@@ -140,7 +140,6 @@ def measure(
     """
     indices = list(layout.indices() if options.indices is None else options.indices)
     region = options.region or layout.whole
-    device = choose_device(options.device)
     deepest = f"L{model.spec.checked_depth(options.depth)}"
     counts: dict[str, PixelCounts] = defaultdict(PixelCounts)
     for number, index in enumerate(indices):
@@ -154,6 +153,7 @@ def measure(
             reference, known = truth(index, region)
         for head, mask in masks.items():
             counts[head] += _count(mask[known], reference[known], len(model.spec.classes))
+    device = device_for(model, options.device)
     grid = Grid.of(layout.spatial_shape, options.pixel_size, model.spec.voxel_size)
     tile = _tile(image, model, layout, options, grid, indices[0], region)
     measured = yield from scaled(
@@ -186,7 +186,7 @@ def _masks(
         image, model, index=index, region=region, axes=layout.axes, options=options
     )
     for event in events:
-        if event.head == 0:
+        if event.is_left_out:
             raise UserError(event.notice)
         yield event.fraction
     heads = model.spec.up_to(model.spec.checked_depth(options.depth))

@@ -47,7 +47,7 @@ def recall(path: Path, device: str) -> Remembered | None:
     ----------
     path : Path
         The model's file, see `Store.depths_file`.
-    device : {"auto", "cpu", "cuda", "mps"}
+    device : {"auto", "cpu", "cuda", "mps", "openvino"}
         As it was asked for: which one "auto" stands for is known only once torch is loaded.
     """
     return _read(path).get(_key(device))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Literal
 
 import torch
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.inference.openvino_packages import OPENVINO, require_openvino
 from napari_unetpp.network import UNetPlusPlus
 
-DEVICE_NAMES = ("auto", "cuda", "mps", "cpu")
+DEVICE_NAMES = ("auto", "cuda", "mps", "cpu", OPENVINO)
 
 
 @dataclass(frozen=True)
@@ -29,29 +31,48 @@ class Device:
         For the dock and the progress bar, like "CPU, bf16".
     reason : str
         One sentence: why this device and this precision.
+    engine : {"torch", "openvino"}
+        What runs the network: OpenVINO takes float32, and computes in int8.
     """
 
     kind: str
     dtype: torch.dtype
     label: str
     reason: str
+    engine: Literal["torch", "openvino"] = "torch"
 
 
 def choose_device(wanted: str = "auto") -> Device:
-    """The device asked for; "auto" takes CUDA, then MPS, then the CPU.
+    """The device asked for; "auto" takes CUDA, then MPS, then the CPU; never "openvino".
 
     Raises
     ------
     UserError
-        If the device is unknown or not on this computer.
+        If the device is unknown or not on this computer, or needs packages that are missing.
     """
     if wanted not in DEVICE_NAMES:
         raise UserError(f"The device {wanted!r} is unknown: use one of {', '.join(DEVICE_NAMES)}.")
+    if wanted == OPENVINO:
+        return _openvino()
     if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()):
         return _cuda()
     if wanted == "mps" or (wanted == "auto" and torch.backends.mps.is_available()):
         return _mps()
     return _cpu("because it was asked for" if wanted == "cpu" else _no_gpu())
+
+
+def torch_device(wanted: str = "auto") -> Device:
+    """As `choose_device`, for what OpenVINO can't do, like learning: for it, what "auto" takes.
+
+    Raises
+    ------
+    UserError
+        As for `choose_device`.
+    """
+    if wanted != OPENVINO:
+        return choose_device(wanted)
+    device = choose_device()
+    return replace(device, reason=f"OpenVINO can't do this; {device.reason}")
 
 
 def prepared(network: UNetPlusPlus, device: Device) -> UNetPlusPlus:
@@ -139,6 +160,12 @@ def _mps() -> Device:
     if not torch.backends.mps.is_available():
         raise UserError("MPS can't be used: it needs a Mac with Apple silicon. Choose auto or cpu.")
     return Device("mps", torch.float32, "Apple GPU, fp32", "an Apple GPU is there.")
+
+
+def _openvino() -> Device:
+    require_openvino()
+    reason = "OpenVINO was asked for: it computes in int8."
+    return Device("cpu", torch.float32, "CPU, int8 (OpenVINO)", reason, "openvino")
 
 
 def _cpu(reason: str) -> Device:

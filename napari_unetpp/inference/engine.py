@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from math import prod
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.inference import quantised
 from napari_unetpp.inference.chunks import UnreadableError
 from napari_unetpp.inference.devices import (
     Device,
@@ -22,9 +23,11 @@ from napari_unetpp.inference.devices import (
     release_memory,
     tune_allocator,
 )
+from napari_unetpp.inference.events import TileEvent
 from napari_unetpp.inference.grid import Grid
 from napari_unetpp.inference.growth import Growth
 from napari_unetpp.inference.heads import Heads, Window
+from napari_unetpp.inference.int8 import Int8Network
 from napari_unetpp.inference.layout import (
     ArrayLike,
     Index,
@@ -35,7 +38,9 @@ from napari_unetpp.inference.layout import (
     is_empty,
 )
 from napari_unetpp.inference.memory import remember, tile_for
+from napari_unetpp.inference.openvino_packages import OPENVINO
 from napari_unetpp.inference.options import SMALLEST_TILE, SegmentOptions
+from napari_unetpp.inference.quantised import QuantisingError
 from napari_unetpp.inference.reading import Reader
 from napari_unetpp.inference.tiles import (
     Tile,
@@ -55,35 +60,7 @@ logger = logging.getLogger(__name__)
 LARGE = 1 << 21
 """Pixels of planes or volumes after which memory is given back: with small ones it takes longer."""
 
-_PREPARED: dict[tuple[str, str, torch.dtype], UNetPlusPlus] = {}
-
-
-@dataclass(frozen=True)
-class TileEvent:
-    """A head of one tile is in `Heads`, blended with its neighbours so far.
-
-    Attributes
-    ----------
-    head : int
-        Its number, like 1 for L1; 0 where a tile could not be read, as `notice` says.
-    index : Index
-        Of the plane or volume.
-    region : tuple of slice
-        Where in it.
-    fraction : float
-        How much of all the work is done, 0 to 1.
-    device : Device
-        Where it was computed.
-    notice : str
-        A sentence for the user if something had to give way, like the tile size; else empty.
-    """
-
-    head: int
-    index: Index
-    region: Region
-    fraction: float
-    device: Device
-    notice: str = ""
+_PREPARED: dict[tuple[str, Device], UNetPlusPlus | Int8Network] = {}
 
 
 class Run:
@@ -140,9 +117,12 @@ class Run:
         self.growth = Growth(self.device)
         wanted = self.options.indices
         indices = list(self.layout.indices() if wanted is None else wanted)
+        if indices and self.device.engine == OPENVINO:
+            yield from self._quantised(indices)
         network = self._prepared()
         for number, index in enumerate(indices):
             while True:
+                failure = ""
                 try:
                     for event in self._piece(network, index, number, len(indices)):
                         yield event
@@ -150,15 +130,33 @@ class Run:
                     break
                 except (RuntimeError, MemoryError) as error:  # torch has none of its own for a CPU
                     if not is_out_of_memory(error):
-                        raise
+                        if self.device.engine != OPENVINO:
+                            raise
+                        failure = str(error)
+                        quantised.remove_graph(self.model)  # it may be damaged
                 # Only here, as the error holds on to the tensors of the tile that failed.
-                self._give_way()
+                self._leave_openvino(failure) if failure else self._give_way()
                 network = self._prepared()
         if prod(self.grid.shape) >= LARGE:
             release_memory(self.device)
 
+    def _quantised(self, indices: Sequence[Index]) -> Iterator[TileEvent]:
+        """Have the model's quantised graph made from this image, if there is none yet."""
+        if quantised.is_quantised(self.model):
+            return
+        where = self.options.region or self.layout.whole
+        doing = f"Preparing int8 for {self.model.spec.name}, once …"
+        stride = 2**self.model.spec.depth
+        try:
+            patches = quantised.patches_of(self.reader, indices, self.grid.shape, stride)
+            with closing(quantised.quantise(self.model, patches)) as steps:
+                for _ in steps:
+                    yield TileEvent(0, indices[0], where, 0.0, self.device, preparing=doing)
+        except QuantisingError as error:
+            self._leave_openvino(str(error))
+
     def _piece(
-        self, network: UNetPlusPlus, index: Index, number: int, count: int
+        self, network: UNetPlusPlus | Int8Network, index: Index, number: int, count: int
     ) -> Iterator[TileEvent]:
         wanted = self.options.region or self.layout.whole
         tiles = self._tiles(wanted)
@@ -170,7 +168,7 @@ class Run:
 
     def _tile(
         self,
-        network: UNetPlusPlus,
+        network: UNetPlusPlus | Int8Network,
         index: Index,
         tile: Tile,
         done: list[Tile],
@@ -230,7 +228,7 @@ class Run:
         self.heads.write(head, index, region, values)
 
     def _probabilities(
-        self, network: UNetPlusPlus, tile: NDArray[np.float32]
+        self, network: UNetPlusPlus | Int8Network, tile: NDArray[np.float32]
     ) -> Iterator[NDArray[np.float32]]:
         """Probabilities ``(class, *spatial)`` of each head of one tile ``(c, *spatial)``."""
         with torch.inference_mode():
@@ -258,15 +256,26 @@ class Run:
         self.notice = f"{str(error).rstrip('.')}: {at} is left out."
         logger.warning(self.notice)
 
-    def _prepared(self) -> UNetPlusPlus:
+    def _prepared(self) -> UNetPlusPlus | Int8Network:
         """The network made fast; that of the last run is kept, for the next plane or file."""
-        key = (self.model.digest, self.device.kind, self.device.dtype)
+        key = (self.model.digest, self.device)
         network = _PREPARED.get(key)  # looked up once: another viewer's run may clear it
         if network is None:
-            network = prepared(self.model.network, self.device)
+            if self.device.engine == OPENVINO:
+                network = Int8Network(quantised.graph_file(self.model), self.model.spec)
+            else:
+                network = prepared(self.model.network, self.device)
             _PREPARED.clear()
             _PREPARED[key] = network
         return network
+
+    def _leave_openvino(self, why: str) -> None:
+        """Go on with torch."""
+        _PREPARED.clear()
+        self.device = choose_device("cpu")
+        self.tile = self.options.tile or tile_for(self.model.spec, self.depth, self.device)
+        self.notice = f"OpenVINO can't be used ({why.rstrip('.')}): it goes on in torch."
+        logger.warning(self.notice)
 
     def _give_way(self) -> None:
         """Half the tile; on a GPU, when tiles are small already, the CPU."""

@@ -26,7 +26,7 @@ class SegmentOptions:
     ----------
     depth : int, optional
         The deepest head wanted; by default the model's deepest.
-    device : {"auto", "cuda", "mps", "cpu"}
+    device : {"auto", "cuda", "mps", "cpu", "openvino"}
         Where; see `choose_device`.
     tile : int, optional
         Largest side of a tile in pixels of the network; by default what fits into memory, see

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.channels import channels_for
-from napari_unetpp.inference.engine import Run, TileEvent
+from napari_unetpp.inference.engine import Run
+from napari_unetpp.inference.events import TileEvent
 from napari_unetpp.inference.heads import Heads, Window
 from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region
 from napari_unetpp.inference.options import SMALLEST_TILE, SegmentOptions
@@ -138,7 +139,7 @@ def segment_region(
         image, model, index=index, region=region, axes=axes, options=options
     )
     for event in events:
-        if event.head == 0:
+        if event.is_left_out:
             raise UserError(event.notice)
     return window.values
 

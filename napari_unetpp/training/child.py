@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _work(task: FinetuneTask, tell: Callable[[Message], None], stop: Callable[[], bool]) -> None:
-    from napari_unetpp.inference.devices import choose_device
+    from napari_unetpp.inference.devices import torch_device
     from napari_unetpp.training.correction_folder import CorrectionFolder, read_correction
     from napari_unetpp.training.corrections import newest
     from napari_unetpp.training.finetune import finetune
@@ -81,7 +81,7 @@ def _work(task: FinetuneTask, tell: Callable[[Message], None], stop: Callable[[]
             classes=task.classes,
             name=task.name,
         ),
-        device=choose_device(task.device),
+        device=torch_device(task.device),
         stop=stop,
     )
     for event in events:

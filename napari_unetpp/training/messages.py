@@ -31,7 +31,7 @@ class FinetuneTask(Frozen):
         Files of a `CorrectionFolder`, to learn from; the others there are replayed.
     output : Path
         Where the new version goes.
-    device : {"auto", "cpu", "cuda", "mps"}
+    device : {"auto", "cpu", "cuda", "mps", "openvino"}
         Where to compute.
     minutes : float
         Time, all in all.

@@ -14,6 +14,7 @@ from napari.layers import Image
 import napari_unetpp
 from napari_unetpp.inference.heads import Heads
 from napari_unetpp.inference.layout import ArrayLike, Layout
+from napari_unetpp.inference.openvino_packages import OPENVINO, require_openvino
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import read_digest
@@ -119,8 +120,10 @@ def make_job(
     Raises
     ------
     UserError
-        If there is no such model, or its file is damaged.
+        If there is no such model, its file is damaged, or the device needs missing packages.
     """
+    if request.device == OPENVINO:
+        require_openvino()
     image, sources, spec = request.image, request.sources, store.spec(request.model)
     level = level_of(request)
     pixels = sources.pixels(level)
@@ -158,6 +161,7 @@ def make_job(
         "normalisation": normalisation.model_dump(),
         "pixel_size": options.pixel_size,
         "tile": request.tile,
+        "engine": OPENVINO if request.device == OPENVINO else "torch",
         "version": napari_unetpp.__version__,
     }
     return Job(

@@ -24,7 +24,7 @@ from napari_unetpp.widgets.memory import RELEASE
 from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:  # torch is imported in the thread
-    from napari_unetpp.inference.engine import TileEvent
+    from napari_unetpp.inference.events import TileEvent
     from napari_unetpp.models.file import Model
 
 BAR_EVERY = 250
@@ -46,15 +46,17 @@ class Status:
     fraction : float
         0 to 1.
     head : int
-        The last that came; 0 if that tile could not be read.
+        The last that came; 0 if that tile could not be read, or none came yet.
     plane, planes : int
         Which plane is being computed, from 1, and how many there are.
     seconds, remaining : float
-        Since the start, and to the end as it looks.
+        Since the start of what is being done, and to the end as it looks.
     device, reason : str
         Where, like "CPU, bf16", and why there.
     size : str
         In which size a multiscale image is segmented, like " · at 1/4 size"; else empty.
+    preparing : str
+        What is being done before the first tile; else empty.
     """
 
     fraction: float
@@ -66,6 +68,7 @@ class Status:
     device: str
     reason: str
     size: str
+    preparing: str = ""
 
 
 class Run(QObject):
@@ -100,15 +103,22 @@ class Run(QObject):
         self.last_status: Status | None = None
         self._complete = False
         self._started = time.monotonic()
+        self._prepared = self._started  # what is left is told from the tiles alone
         self._planes: dict[Index, int] = {}
         self._shown = threading.Event()  # the first head that came
+        self._stopped = threading.Event()
         self._bar: progress | None = None
         # napari's bar turns the event loop when it is updated; from within the handling of a tile
         # it would handle the next tile, and so on into the depth.
         self._bar_timer = QTimer(self)
         self._bar_timer.timeout.connect(self._update_bar)
         self._worker: GeneratorWorker = create_worker(
-            _work, job, self._shown, _start_thread=False, _connect={"errored": self._on_error}
+            _work,
+            job,
+            self._shown,
+            self._stopped,
+            _start_thread=False,
+            _connect={"errored": self._on_error},
         )
         self._worker.yielded.connect(self._on_yield)
         self._worker.returned.connect(self._on_return)
@@ -122,6 +132,7 @@ class Run(QObject):
     def cancel(self) -> None:
         """End after the tile that is being computed; what is there stays."""
         self.cancelled = True
+        self._stopped.set()
         self._close_bar()  # now: with the viewer closed, nobody is left to hear of the end
         self._worker.quit()
 
@@ -129,32 +140,36 @@ class Run(QObject):
         if self.cancelled:
             return
         if isinstance(event, Heads):
-            self._started = time.monotonic()
+            self._started = self._prepared = time.monotonic()
             self.ready.emit(event)
             return
         self.last_status = self._status(event)
+        if event.preparing:
+            self._prepared = time.monotonic()
         if event.head:
             self.tile_done.emit(event)
         self.status.emit(self.last_status)
         if event.notice:
             self.notice.emit(event.notice)
-        if not self._shown.is_set():
+        if not self._shown.is_set() and not event.preparing:
             QTimer.singleShot(0, self._shown.set)  # after what has to be painted
 
     def _status(self, event: TileEvent) -> Status:
         self._planes.setdefault(event.index, len(self._planes) + 1)
         indices = self.job.options.indices
-        seconds = time.monotonic() - self._started
+        since = self._started if event.preparing else self._prepared
+        seconds = time.monotonic() - since
         return Status(
             fraction=event.fraction,
             head=event.head,
             plane=self._planes[event.index],
             planes=1 if indices is None else len(indices),
             seconds=seconds,
-            remaining=seconds * (1 - event.fraction) / event.fraction,
+            remaining=seconds * (1 - event.fraction) / event.fraction if event.fraction else 0.0,
             device=event.device.label,
             reason=event.device.reason,
             size=self.job.size,
+            preparing=event.preparing,
         )
 
     def _on_return(self) -> None:
@@ -182,7 +197,9 @@ class Run(QObject):
             self._bar.close()
 
 
-def _work(job: Job, shown: threading.Event) -> Iterator[Heads | TileEvent]:
+def _work(
+    job: Job, shown: threading.Event, stopped: threading.Event
+) -> Iterator[Heads | TileEvent]:
     from napari_unetpp.inference.devices import choose_device
     from napari_unetpp.inference.predict import segment_tiles
 
@@ -201,9 +218,12 @@ def _work(job: Job, shown: threading.Event) -> Iterator[Heads | TileEvent]:
         yield heads
         try:
             for event in events:
+                if event.preparing and stopped.is_set():
+                    return  # which ends the process that prepares; a worker that quits lets it be
                 yield event
-                shown.wait(SHOWN_WITHIN)  # drawing would take long beside the network
-                shown.set()
+                if not event.preparing:
+                    shown.wait(SHOWN_WITHIN)  # drawing would take long beside the network
+                    shown.set()
         finally:
             RELEASE.begin(choose_device(job.options.device))
 

@@ -58,6 +58,9 @@ class RunPart(QWidget):
 
     def show_status(self, status: Status) -> None:
         """Show how far a run is."""
+        if status.preparing:  # the bar goes on moving
+            self.say(f"{status.preparing} {status.seconds:.0f} s · {status.device}", status.reason)
+            return
         self._busy_timer.stop()
         plane = f" · {status.plane}/{status.planes}" if status.planes > 1 else ""
         left = f" · {status.remaining:.0f} s left" if status.remaining >= 1 else ""

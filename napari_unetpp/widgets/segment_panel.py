@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_unetpp.errors import UserError
 from napari_unetpp.evaluation.remembered import recall
 from napari_unetpp.inference.layout import Layout
+from napari_unetpp.inference.openvino_packages import OPENVINO
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import read_digest
 from napari_unetpp.widgets.axes_edit import AxesEdit
@@ -82,7 +83,7 @@ class SegmentPanel(QWidget):
         self.run_part = RunPart()
         self.button, self.bar = self.run_part.button, self.run_part.bar
         self.message, self.say = self.run_part.message, self.run_part.say
-        self.device_box = _combo(("auto", "cpu", "cuda", "mps"), preferences.device)
+        self.device_box = _combo(("auto", "cpu", "cuda", "mps", OPENVINO), preferences.device)
         self.tile_box = QSpinBox()
         self.background_box = _combo(BACKGROUNDS, "auto")
         self.cache_row = CacheRow()
