@@ -24,9 +24,23 @@ class LayerKinds:
     batch_norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
 
 
+class Convolution3d(nn.Conv3d):
+    """A convolution in 3D that is right for volumes of one plane, too.
+
+    On a CPU in bf16, oneDNN reads beyond a single plane of a single channel, and gives whatever
+    lies there (torch 2.13). With a plane of zeros behind it, as padding has it anyway, it does not.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As `torch.nn.Conv3d` does it."""
+        if input.dtype == torch.bfloat16 and input.shape[1:3] == (1, 1) and self.stride[0] == 1:
+            return super().forward(nn.functional.pad(input, (0, 0, 0, 0, 0, 1)))[:, :, :1]
+        return super().forward(input)
+
+
 LAYER_KINDS = {
     2: LayerKinds(nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d),
-    3: LayerKinds(nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.AvgPool3d, nn.BatchNorm3d),
+    3: LayerKinds(Convolution3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.AvgPool3d, nn.BatchNorm3d),
 }
 
 
