@@ -56,6 +56,7 @@ def price(axes: Axes, ious: Ious, times: Times) -> None:
     axes.set_xscale("log")
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis("{x:g}")
+    axes.margins(x=0.12)
     axes.set_ylabel("IoU on test, %")
     axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.3)
