@@ -257,6 +257,19 @@ def test_stop_is_asked_before_each_step():
     assert not list(fit().run(lambda: True))
 
 
+def test_a_rate_that_does_not_fall_moves_the_weights_to_the_end():
+    """Late steps are as long as early ones then; by default they come to rest."""
+
+    def last_move(rate: float) -> float:
+        run = fit(dataclasses.replace(TINY, last_rate=rate, steps=12, averaging=0.0))
+        seen = []
+        for _ in run.run():
+            seen.append(torch.cat([p.detach().flatten() for p in run.network.parameters()]))
+        return float((seen[-1] - seen[-2]).norm())
+
+    assert last_move(1.0) > 5 * last_move(0.0)
+
+
 def test_no_warm_up_is_possible():
     assert len(list(fit(dataclasses.replace(TINY, warm_up=0, steps=1)).run())) == 1
 
@@ -508,7 +521,14 @@ def test_colour_gives_more_greys_of_the_same_labels(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"batch": -1}, {"minutes": 0.0}, {"patch": (0, 32)}, {"averaging": 1.0}],
+    [
+        {"steps": 0},
+        {"batch": -1},
+        {"minutes": 0.0},
+        {"patch": (0, 32)},
+        {"averaging": 1.0},
+        {"last_rate": 1.5},
+    ],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_options_out_of_range_are_refused(wrong):

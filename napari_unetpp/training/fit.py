@@ -242,7 +242,8 @@ class Fit:
     def _learning_rate(self) -> float:
         rise = min(1.0, (self._step + 1) / max(1, self.options.warm_up))
         fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self._progress())))
-        return self.options.learning_rate * rise * fall
+        last = self.options.last_rate
+        return self.options.learning_rate * rise * (last + (1 - last) * fall)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.device.dtype == torch.float32:

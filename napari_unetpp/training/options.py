@@ -31,6 +31,9 @@ class FitOptions:
         Patches in a step.
     learning_rate, weight_decay : float
         Of AdamW; the rate is reached after `warm_up` steps and then follows a cosine.
+    last_rate : float
+        The share of the rate that the cosine falls to; with 1 it does not fall, and the mean of the
+        weights is what settles.
     warm_up : int
         Steps in which the rate rises.
     averaging : float
@@ -58,6 +61,7 @@ class FitOptions:
     batch: int = 6
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
+    last_rate: float = 0.0
     warm_up: int = 100
     averaging: float = 0.998
     head_weights: tuple[float, ...] | None = None
@@ -86,6 +90,8 @@ class FitOptions:
             raise UserError(
                 f"{wrong[0]} is {getattr(self, wrong[0])}, but must be above 0: give more."
             )
+        if not 0 <= self.last_rate <= 1:
+            raise UserError(f"last_rate is {self.last_rate}; give a share from 0 to 1.")
         if not 0 <= self.averaging < 1:
             raise UserError(f"averaging is {self.averaging}; give 0 or more, and less than 1.")
 
@@ -106,6 +112,7 @@ def patch_for(depth: int, dims: int = 2) -> tuple[int, ...]:
 FINETUNE_FIT = FitOptions(
     batch=2,
     learning_rate=2e-3,
+    last_rate=1.0,
     warm_up=10,
     averaging=0.98,
     validations=12,
