@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,7 +90,6 @@ def score(folder: Path, graphs: dict[str, Path]) -> Scores:
             for one, other in zip(masks, reference, strict=True)
         )
         found[name] = [(c.iou, f / pixels) for c, f in zip(counts, flips, strict=True)]
-        print(name, *(f"{iou:.4f} {flip:.5%}" for iou, flip in found[name]), file=sys.stderr)
     return found
 
 

@@ -6,12 +6,13 @@ import csv
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from benchmarks.common import the_model, the_spec
 from napari_unetpp.files import find_pairs, read_image
@@ -19,20 +20,14 @@ from napari_unetpp.inference.layout import Layout
 from napari_unetpp.inference.reading import Reader
 from napari_unetpp.models.spec import Normalisation
 
-if TYPE_CHECKING:
-    from napari_unetpp.network import UNetPlusPlus
-
 STRIDE = 16
 """Sides of planes are multiples of it, so that the graph has nothing to cut off."""
 PATCH = 256
 """Largest side of what is calibrated on."""
-OWN_PATCHES = 16
-"""Of a single image."""
 FP32, INT8 = "fp32", "int8"
-EXAMPLE = (4 * STRIDE, 5 * STRIDE)
-"""A plane to trace with: small enough that the network doesn't work in strips."""
 
 FloatArray = NDArray[np.float32]
+Patches = Sequence[FloatArray]
 INSTALL = "pip install -r benchmarks/requirements.txt"
 
 
@@ -57,16 +52,18 @@ def require() -> None:
     assert openvino
 
 
-def write(path: Path, patches: Sequence[FloatArray] | None) -> None:
-    """Write the shipped model with all heads as outputs: in fp32, or int8 calibrated on patches."""
-    import nncf
+def write(path: Path, patches: Patches | None) -> None:
+    """Write the shipped model as the engine does: in fp32, or in int8 calibrated on patches."""
     import openvino
 
-    model = converted(the_model().network)
-    if patches is not None:
-        logging.getLogger("nncf").setLevel(logging.ERROR)
-        data = nncf.Dataset([patch[None] for patch in patches])
-        model = nncf.quantize(model, data, subset_size=len(patches))
+    from napari_unetpp.inference.quantising import converted, in_int8
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the size of the example is in the graph nowhere
+        model = converted(the_model().network)
+        if patches is not None:
+            logging.getLogger("nncf").setLevel(logging.ERROR)
+            model = in_int8(model, patches)
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, path, compress_to_fp16=False)
 
@@ -76,18 +73,28 @@ def prepare(data: Path, folder: Path, count: int) -> dict[str, Path]:
     how = the_spec().normalisation
     pairs = find_pairs(data / "train" / "images", data / "train" / "labels")
     chosen = np.random.default_rng(0).choice(len(pairs), min(count, len(pairs)), replace=False)
-    sources = {f"{INT8}, {count} patches of train": ([pairs[i][0] for i in chosen], count)}
+    sources: dict[str, Callable[[], Patches | None]] = {
+        FP32: lambda: None,
+        f"{INT8}, {count} patches of train": lambda: patches_of(
+            [normalised(pairs[i][0], how) for i in chosen]
+        ),
+    }
     for modality, path in singles(data).items():
-        sources[f"{INT8}, one image: {modality} {path.stem}"] = ([path], OWN_PATCHES)
-    graphs = {FP32: folder / f"{FP32}.xml"}
-    if not graphs[FP32].exists():
-        write(graphs[FP32], None)
-    for name, (paths, number) in sources.items():
+        sources[f"{INT8}, one image: {modality} {path.stem}"] = partial(of_image, path, how)
+    graphs = {}
+    for name, patches in sources.items():
         graphs[name] = folder / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.xml"
         if not graphs[name].exists():
-            planes = [normalised(path, how) for path in paths]
-            write(graphs[name], patches_of(planes, number))
+            write(graphs[name], patches())
     return graphs
+
+
+def of_image(path: Path, how: Normalisation) -> Patches:
+    """The patches that the engine takes of an image, where that is all that there is."""
+    from napari_unetpp.inference.quantised import patches_of
+
+    reader, layout = _reader(path, how)
+    return list(patches_of(reader, [()], layout.spatial_shape, STRIDE))
 
 
 def singles(data: Path) -> dict[str, Path]:
@@ -99,28 +106,6 @@ def singles(data: Path) -> dict[str, Path]:
                 path = data / "val" / "images" / f"{row['id']}.tif"
                 found.setdefault(row["modality"], path)
     return found
-
-
-def converted(network: UNetPlusPlus) -> Any:
-    """The graph of all heads: a normalised plane of any size in, probabilities out."""
-    import openvino
-    import torch
-
-    class Heads(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network.folded().float().requires_grad_(False)
-
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tuple(logits.sigmoid() for logits in self.network(x))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the size of the example is in the graph nowhere
-        model = openvino.convert_model(
-            Heads().eval(), example_input=torch.rand(1, network.in_channels, *EXAMPLE)
-        )
-    model.reshape([1, network.in_channels, -1, -1])
-    return model
 
 
 class OpenVino:
@@ -154,25 +139,29 @@ class OpenVino:
     def __call__(self, plane: FloatArray) -> list[FloatArray]:
         """Probabilities ``(y, x)`` of the heads of a normalised plane ``(c, y, x)``."""
         found = self._request.infer([plane[None]], share_inputs=True, share_outputs=True)
-        return [np.array(values[0, 0]) for values in found.values()]
+        return [expit(values[0, 0]) for values in found.values()]
 
 
 def normalised(path: Path, how: Normalisation) -> FloatArray:
     """An image file as the network sees it, ``(c, y, x)``, its sides brought to the stride."""
-    image = read_image(path)
-    layout = Layout.of(image.data, image.axes, dims=2)
-    pixels = Reader(image.data, layout, how, in_channels=1).read((), layout.whole)
+    reader, layout = _reader(path, how)
+    pixels = reader.read((), layout.whole)
     missing = [(0, -side % STRIDE) for side in pixels.shape[1:]]
     return np.pad(pixels, [(0, 0), *missing], mode="symmetric")
 
 
-def patches_of(planes: Sequence[FloatArray], count: int, seed: int = 0) -> list[FloatArray]:
-    """So many patches of up to `PATCH` pixels from anywhere in the planes, each plane in turn."""
+def patches_of(planes: Sequence[FloatArray], seed: int = 0) -> Patches:
+    """A patch of up to `PATCH` pixels from anywhere in each plane."""
     generator = np.random.default_rng(seed)
     patches = []
-    for number in range(count):
-        plane = planes[number % len(planes)]
+    for plane in planes:
         starts = [int(generator.integers(0, max(0, n - PATCH) + 1)) for n in plane.shape[1:]]
         parts = tuple(slice(start, start + PATCH) for start in starts)
         patches.append(np.ascontiguousarray(plane[(slice(None), *parts)]))
     return patches
+
+
+def _reader(path: Path, how: Normalisation) -> tuple[Reader, Layout]:
+    image = read_image(path)
+    layout = Layout.of(image.data, image.axes, dims=2)
+    return Reader(image.data, layout, how, in_channels=1), layout

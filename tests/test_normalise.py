@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.normalise import SAMPLED_PIXELS, Sample, find_limits, normalise
+from napari_unetpp.inference.normalise import SAMPLED_PIXELS, Intensities, find_limits, normalise
 from napari_unetpp.models import Normalisation
 
 DARK = Normalisation(background="dark")
@@ -163,7 +163,7 @@ def test_counted_intensities_have_the_percentiles_of_sorted_ones(dtype, size):
     rng = np.random.default_rng(1)
     plane = (rng.gamma(2, 9, size) - 12).clip(np.iinfo(dtype).min, 100).astype(dtype)
     wanted = [0.0, 1.0, 37.3, 50.0, 99.8, 100.0]
-    sample = Sample.of(plane)
+    sample = Intensities.of(plane)
     assert sample.size == plane.size
     np.testing.assert_allclose(
         sample.percentiles(wanted), np.percentile(plane, wanted), rtol=1e-12, atol=1e-12

@@ -27,7 +27,7 @@ from napari_unetpp.inference.events import TileEvent
 from napari_unetpp.inference.grid import Grid
 from napari_unetpp.inference.growth import Growth
 from napari_unetpp.inference.heads import Heads, Window
-from napari_unetpp.inference.int8 import Int8Network
+from napari_unetpp.inference.int8 import Int8Error, Int8Network
 from napari_unetpp.inference.layout import (
     ArrayLike,
     Index,
@@ -130,7 +130,7 @@ class Run:
                     break
                 except (RuntimeError, MemoryError) as error:  # torch has none of its own for a CPU
                     if not is_out_of_memory(error):
-                        if self.device.engine != OPENVINO:
+                        if not isinstance(error, Int8Error):
                             raise
                         failure = str(error)
                         quantised.remove_graph(self.model)  # it may be damaged

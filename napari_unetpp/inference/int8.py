@@ -18,6 +18,10 @@ COMPILED = 2
 """Graphs that are kept: of the first head alone, and of the others. Each holds its tensors."""
 
 
+class Int8Error(RuntimeError):
+    """OpenVINO can't read, compile or run a graph; says why."""
+
+
 class Int8Network:
     """The heads of a model from its quantised graph, as `UNetPlusPlus` gives them.
 
@@ -50,7 +54,7 @@ class Int8Network:
 
         Raises
         ------
-        RuntimeError
+        Int8Error
             If OpenVINO can't read, compile or run the graph.
         """
         wanted = tuple(k for k in self._heads if depth is None or k <= depth)
@@ -62,7 +66,10 @@ class Int8Network:
 
     def _run(self, heads: tuple[int, ...], x: np.ndarray[Any, Any]) -> list[Tensor]:
         with self._lock:
-            found = self._request(heads).infer([x], share_inputs=True, share_outputs=True)
+            try:
+                found = self._request(heads).infer([x], share_inputs=True, share_outputs=True)
+            except RuntimeError as error:
+                raise Int8Error(str(error) or "it gives no reason") from error
             return [torch.from_numpy(np.array(values)) for values in found.values()]
 
     def _request(self, heads: tuple[int, ...]) -> Any:

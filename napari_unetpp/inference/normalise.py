@@ -83,7 +83,7 @@ def find_limits(
         raise UserError(
             "The image is complex; only real images can be segmented: take its magnitude or phase."
         )
-    sample = Sample.of(plane)
+    sample = Intensities.of(plane)
     if not sample.size:
         return Limits(0.0, 0.0, False)
     low, median, high = _percentiles(sample, normalisation)
@@ -102,7 +102,7 @@ def background_tone(plane: NDArray[Any], normalisation: Normalisation) -> float:
 
     Where the median stands between the percentiles; see `find_limits`.
     """
-    sample = Sample.of(plane)
+    sample = Intensities.of(plane)
     return _tone(*_percentiles(sample, normalisation)) if sample.size else 0.0
 
 
@@ -134,7 +134,7 @@ def normalise(tile: NDArray[Any], limits: Limits) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Intensities:
     """The finite intensities of a plane, or an even sample of them.
 
     Attributes
@@ -150,7 +150,7 @@ class Sample:
     counts: NDArray[np.intp] | None = None
 
     @classmethod
-    def of(cls, plane: NDArray[Any]) -> Sample:
+    def of(cls, plane: NDArray[Any]) -> Intensities:
         """Any shape and real dtype."""
         taken = plane.reshape(-1)[:: max(1, plane.size // SAMPLED_PIXELS)]
         if taken.dtype.kind in "iu" and taken.dtype.itemsize <= 2:
@@ -180,7 +180,7 @@ class Sample:
         return [float(value) for value in first + (second - first) * (places - below)]
 
 
-def _percentiles(sample: Sample, normalisation: Normalisation) -> tuple[float, float, float]:
+def _percentiles(sample: Intensities, normalisation: Normalisation) -> tuple[float, float, float]:
     """Low, median, high."""
     low, median, high = sample.percentiles([normalisation.low, 50, normalisation.high])
     if high <= low:  # e.g. a few bright objects on nothing: the percentiles see just the nothing
