@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from napari.utils.notifications import notification_manager
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -182,6 +183,25 @@ def test_what_fails_in_the_graph_is_said_and_torch_goes_on(tiny_model, monkeypat
         "OpenVINO can't be used (it can't be read): it goes on in torch."
     ]
     assert not file.exists(), "a damaged graph is made anew the next time"
+
+
+@pytest.mark.usefixtures("played")
+def test_a_bug_elsewhere_is_not_taken_for_openvinos(tiny_model, monkeypatch):
+    file = quantised.graph_file(tiny_model)
+    file.parent.mkdir(parents=True)
+    file.write_text("a graph")
+
+    def played(_: Any, x: torch.Tensor, depth: int | None = None) -> Any:
+        yield torch.zeros(x.shape)
+
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("napari_unetpp.inference.int8.Int8Network.heads", played)
+    monkeypatch.setattr("napari_unetpp.inference.engine.blend", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        segment(blobs(*PLANE), tiny_model, options=INT8)
+    assert file.exists()
 
 
 @pytest.mark.usefixtures("played")
