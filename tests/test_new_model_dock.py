@@ -127,7 +127,7 @@ def corrections(store: Store, name: str) -> set[str]:
 def test_it_begins_with_what_is_recommended_and_says_how_large_it_is(dialog):
     assert dialog.network_box.currentText() == "UNet++ (recommended)"
     assert dialog.size_row.box.currentText() == "small: 16 … 256, 2.3 M parameters"
-    assert "UNet++, heads L1 to L4: 2 263 476 parameters, 238 GFLOP" in dialog.figures.text()
+    assert "UNet++, heads L1 to L4: 2 263 476 parameters, 227 GFLOP" in dialog.figures.text()
     assert dialog.classes_edit.text() == "foreground"
     assert "planes of 1 channel, as tiny" in dialog.note.text()
 

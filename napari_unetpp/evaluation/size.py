@@ -12,7 +12,7 @@ from napari_unetpp.models.file import build_network
 from napari_unetpp.models.spec import ModelSpec
 from napari_unetpp.network.cost import multiply_adds
 
-MEGA = 1 << 20
+MEGA = 1e6
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Size:
     parameters : int
         That are trained, all heads included.
     gflop : float
-        10⁹ operations for a megapixel (megavoxel; 2^20) to the deepest head, two for each
+        10⁹ operations for 10⁶ pixels (voxels) to the deepest head, two for each
         multiplication with addition.
     """
 
