@@ -12,7 +12,7 @@ from images import noise
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
-from qtpy.QtWidgets import QFileDialog, QMessageBox
+from qtpy.QtWidgets import QFileDialog, QLabel, QMessageBox
 from skimage.io import imread
 
 from napari_unetpp.inference.normalise import find_limits
@@ -247,6 +247,21 @@ def test_cancel_half_way_keeps_what_is_there(qtbot, viewer, dock, finish, slow):
     assert "ancelled" in dock.segment_panel.message.text()
     assert layer_of(dock, "L1").data.any()
     assert dock.segment_panel.button.text() == "Segment"
+
+
+def test_naparis_spinner_turns_slowly_while_the_network_computes(qtbot, viewer, dock, finish, slow):
+    """Each of its pictures has the whole window put together anew, on the same cores."""
+
+    def speeds() -> set[int]:
+        labels = viewer.window._qt_window.findChildren(QLabel)
+        return {label.movie().speed() for label in labels if label.movie() is not None}
+
+    viewer.add_image(noise(*LONG))
+    press_segment(dock)
+    assert speeds() == {10}
+    dock.segment_panel.button.click()
+    finish()
+    assert speeds() == {100}
 
 
 def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock, slow):

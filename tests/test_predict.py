@@ -324,7 +324,7 @@ def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch):
     )
     original = UNetPlusPlus._heads
     monkeypatch.setattr(
-        "napari_unetpp.inference.engine.prepared",
+        "napari_unetpp.inference.ready.prepared",
         lambda network, device: mark(prepared(network, device), device),
     )
 
@@ -436,7 +436,7 @@ def test_a_run_survives_another_that_clears_the_kept_network(tiny_model, monkeyp
         def __setitem__(self, key, value):
             pass
 
-    monkeypatch.setattr("napari_unetpp.inference.engine._PREPARED", ForgetsAtOnce())
+    monkeypatch.setattr("napari_unetpp.inference.ready._READY", ForgetsAtOnce())
     assert segment(picture(20, 40), tiny_model).values.any()
 
 

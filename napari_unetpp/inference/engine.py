@@ -15,11 +15,9 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.inference import quantised
 from napari_unetpp.inference.chunks import UnreadableError
 from napari_unetpp.inference.devices import (
-    Device,
     choose_device,
     is_out_of_memory,
     memory_format,
-    prepared,
     release_memory,
     tune_allocator,
 )
@@ -27,7 +25,7 @@ from napari_unetpp.inference.events import TileEvent
 from napari_unetpp.inference.grid import Grid
 from napari_unetpp.inference.growth import Growth
 from napari_unetpp.inference.heads import Heads, Window
-from napari_unetpp.inference.int8 import Int8Error, Int8Network
+from napari_unetpp.inference.int8 import Int8Error
 from napari_unetpp.inference.layout import (
     ArrayLike,
     Index,
@@ -35,32 +33,23 @@ from napari_unetpp.inference.layout import (
     Region,
     common,
     inside,
-    is_empty,
+    pixels_of,
 )
 from napari_unetpp.inference.memory import remember, tile_for
 from napari_unetpp.inference.openvino_packages import OPENVINO
 from napari_unetpp.inference.options import SMALLEST_TILE, SegmentOptions
+from napari_unetpp.inference.passes import Pass, Planner
 from napari_unetpp.inference.quantised import QuantisingError
 from napari_unetpp.inference.reading import Reader
-from napari_unetpp.inference.tiles import (
-    Tile,
-    best_sides,
-    blend,
-    grown,
-    nearest_first,
-    overlap_for,
-    plan_tiles,
-)
+from napari_unetpp.inference.ready import Network, forget, ready
+from napari_unetpp.inference.tiles import Tile, blend
 from napari_unetpp.models.file import Model
-from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.network.cost import multiply_adds
 
 logger = logging.getLogger(__name__)
 
 LARGE = 1 << 21
 """Pixels of planes or volumes after which memory is given back: with small ones it takes longer."""
-
-_PREPARED: dict[tuple[str, Device], UNetPlusPlus | Int8Network] = {}
 
 
 class Run:
@@ -107,6 +96,8 @@ class Run:
         self.device = choose_device(options.device)
         self.tile = options.tile or tile_for(spec, depth, self.device)
         self.is_free = options.tile is None  # tiles may be longer one way than the other
+        self.wanted = options.region or layout.whole
+        self.looking = 0.0  # of the first piece's first look: see `_work`
         self.notice = ""
         costs = {k: multiply_adds(model.network, k) for k in spec.up_to(depth)}
         self.shares = {k: cost / costs[depth] for k, cost in costs.items()}  # of a tile, by then
@@ -119,7 +110,7 @@ class Run:
         indices = list(self.layout.indices() if wanted is None else wanted)
         if indices and self.device.engine == OPENVINO:
             yield from self._quantised(indices)
-        network = self._prepared()
+        network = ready(self.model, self.device)
         for number, index in enumerate(indices):
             while True:
                 failure = ""
@@ -136,7 +127,7 @@ class Run:
                         quantised.remove_graph(self.model)  # it may be damaged
                 # Only here, as the error holds on to the tensors of the tile that failed.
                 self._leave_openvino(failure) if failure else self._give_way()
-                network = self._prepared()
+                network = ready(self.model, self.device)
         if prod(self.grid.shape) >= LARGE:
             release_memory(self.device)
 
@@ -144,77 +135,80 @@ class Run:
         """Have the model's quantised graph made from this image, if there is none yet."""
         if quantised.is_quantised(self.model):
             return
-        where = self.options.region or self.layout.whole
         doing = f"Preparing int8 for {self.model.spec.name}, once …"
         stride = 2**self.model.spec.depth
         try:
             patches = quantised.patches_of(self.reader, indices, self.grid.shape, stride)
             with closing(quantised.quantise(self.model, patches)) as steps:
                 for _ in steps:
-                    yield TileEvent(0, indices[0], where, 0.0, self.device, preparing=doing)
+                    yield TileEvent(0, indices[0], self.wanted, 0.0, self.device, preparing=doing)
         except QuantisingError as error:
             self._leave_openvino(str(error))
 
     def _piece(
-        self, network: UNetPlusPlus | Int8Network, index: Index, number: int, count: int
+        self, network: Network, index: Index, number: int, count: int
     ) -> Iterator[TileEvent]:
-        wanted = self.options.region or self.layout.whole
-        tiles = self._tiles(wanted)
-        done: list[Tile] = []  # without those that can't be read, which have nothing to blend with
-        for place, tile in enumerate(tiles):
-            start = (number + place / len(tiles)) / count
-            yield from self._tile(network, index, tile, done, start, 1 / len(tiles) / count)
-            self.growth.check()
+        begun = number + (self.looking if number else 0.0)
+        passes = self._passes(is_first=number == 0)
+        total = count + self.looking
+        for each in passes:
+            work = self._work(each) / len(each.tiles)
+            done: list[Tile] = []  # without those that can't be read, which have nothing to blend
+            for tile in each.tiles:
+                span = (begun / total, (begun + work) / total)
+                yield from self._tile(network, index, tile, each, done, span)
+                begun += work
+                self.growth.check()
+
+    def _passes(self, *, is_first: bool) -> list[Pass]:
+        """What is computed of a piece, in order."""
+        planner = Planner(
+            spec=self.model.spec,
+            grid=self.grid,
+            tile=self.tile,
+            is_free=self.is_free,
+            focus=self.options.focus,
+        )
+        whole = planner.whole(self.wanted, self.depth)
+        if not is_first:
+            return [whole]
+        look = planner.first_look(self.wanted, self.options.first_look, then=whole)
+        self.looking = self._work(look) if look else 0.0
+        return [look, whole] if look else [whole]
+
+    def _work(self, each: Pass) -> float:
+        """How much a pass computes; 1 is a piece to the deepest head."""
+        return self.shares[each.depth] * pixels_of(each.wanted) / pixels_of(self.wanted)
 
     def _tile(
         self,
-        network: UNetPlusPlus | Int8Network,
+        network: Network,
         index: Index,
         tile: Tile,
+        each: Pass,
         done: list[Tile],
-        start: float,
-        share_of_all: float,
+        span: tuple[float, float],
     ) -> Iterator[TileEvent]:
         """One tile, in a frame of its own: nothing of it stays in memory when it is done."""
-        wanted = self.options.region or self.layout.whole
+        start, stop = span
         target = self.grid.filled(tile.region)
-        region = common(target, wanted)
+        region = common(target, each.wanted)
         part = inside(region, target)
         try:
             pixels = self.reader.read(index, tile.region)
         except UnreadableError as error:
-            self._leave_out(error, index, region)
-            yield TileEvent(0, index, region, start + share_of_all, self.device, self.notice)
+            if each.depth == self.depth:  # not at the first look, too
+                self._leave_out(error, index, region)
+                yield TileEvent(0, index, region, stop, self.device, self.notice)
             return
         share = self.grid.to_image(tile.share(done), tile.region, target)[part]
-        for k, values in zip(self.shares, self._probabilities(network, pixels), strict=True):
+        heads = self.model.spec.up_to(each.depth)
+        for k, values in zip(heads, self._probabilities(network, pixels, each.depth), strict=True):
             found = self.grid.to_image(values, tile.region, target)[(slice(None), *part)]
             self._blend_in(k, index, region, found, share)
-            fraction = start + self.shares[k] * share_of_all
+            fraction = start + self.shares[k] / self.shares[each.depth] * (stop - start)
             yield TileEvent(k, index, region, fraction, self.device, self.notice)
         done.append(tile)
-
-    def _tiles(self, wanted: Region) -> list[Tile]:
-        """Tiles of the network's grid, those next to the focus first."""
-        dims = self.layout.dims
-        spec = self.model.spec
-        overlap, stride = overlap_for(self.depth, dims, spec.architecture), 2**spec.depth
-        around = grown(  # the border of what is wanted sees what lies around it
-            self.grid.of_network(wanted), overlap // 2 + stride, self.grid.shape
-        )
-        sides: int | tuple[int, ...] = self.tile
-        if self.is_free:
-            lengths = [part.stop - part.start for part in around]
-            sides = best_sides(lengths, tile=self.tile, overlap=overlap, stride=stride)
-        tiles = [
-            tile
-            for tile in plan_tiles(around, tile=sides, overlap=overlap, stride=stride)
-            if not is_empty(common(self.grid.filled(tile.region), wanted))
-        ]
-        focus = self.options.focus
-        if focus is not None:
-            focus = tuple(x * f for x, f in zip(focus, self.grid.factors, strict=True))
-        return nearest_first(tiles, focus)
 
     def _blend_in(
         self,
@@ -228,14 +222,14 @@ class Run:
         self.heads.write(head, index, region, values)
 
     def _probabilities(
-        self, network: UNetPlusPlus | Int8Network, tile: NDArray[np.float32]
+        self, network: Network, tile: NDArray[np.float32], depth: int
     ) -> Iterator[NDArray[np.float32]]:
         """Probabilities ``(class, *spatial)`` of each head of one tile ``(c, *spatial)``."""
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(tile))[None]
             batch = batch.to(self.device.kind, self.device.dtype)
             batch = batch.to(memory_format=memory_format(network.dims))
-            heads = network.heads(batch, self.depth)
+            heads = network.heads(batch, depth)
         while True:
             with torch.inference_mode():  # it must not stay on while the caller has control
                 logits = next(heads, None)
@@ -246,32 +240,13 @@ class Run:
 
     def _leave_out(self, error: UnreadableError, index: Index, region: Region) -> None:
         """Name the place that can't be read; the rest goes on."""
-        at = ", ".join(
-            [f"{a} {n}" for a, n in zip(self.layout.outer_axes, index, strict=True)]
-            + [
-                f"{a} {part.start} to {part.stop}"
-                for a, part in zip(self.layout.spatial_axes, region, strict=True)
-            ]
-        )
+        at = self.layout.in_words(index, region)
         self.notice = f"{str(error).rstrip('.')}: {at} is left out."
         logger.warning(self.notice)
 
-    def _prepared(self) -> UNetPlusPlus | Int8Network:
-        """The network made fast; that of the last run is kept, for the next plane or file."""
-        key = (self.model.digest, self.device)
-        network = _PREPARED.get(key)  # looked up once: another viewer's run may clear it
-        if network is None:
-            if self.device.engine == OPENVINO:
-                network = Int8Network(quantised.graph_file(self.model), self.model.spec)
-            else:
-                network = prepared(self.model.network, self.device)
-            _PREPARED.clear()
-            _PREPARED[key] = network
-        return network
-
     def _leave_openvino(self, why: str) -> None:
         """Go on with torch."""
-        _PREPARED.clear()
+        forget()
         self.device = choose_device("cpu")
         self.tile = self.options.tile or tile_for(self.model.spec, self.depth, self.device)
         self.notice = f"OpenVINO can't be used ({why.rstrip('.')}): it goes on in torch."
@@ -279,7 +254,7 @@ class Run:
 
     def _give_way(self) -> None:
         """Half the tile; on a GPU, when tiles are small already, the CPU."""
-        _PREPARED.clear()
+        forget()
         release_memory(self.device)
         spec, self.is_free = self.model.spec, False
         largest = min(self.tile, max(self.grid.shape))

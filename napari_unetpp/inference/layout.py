@@ -160,6 +160,16 @@ class Layout:
         """Where a piece, or a region of it, stands in an array of `result_shape`."""
         return self._key(self.result_axes, index, region)
 
+    def in_words(self, index: Index, region: Region) -> str:
+        """A region of a piece for the user, like "Z 3, Y 0 to 512, X 96 to 608"."""
+        return ", ".join(
+            [f"{a} {n}" for a, n in zip(self.outer_axes, index, strict=True)]
+            + [
+                f"{a} {part.start} to {part.stop}"
+                for a, part in zip(self.spatial_axes, region, strict=True)
+            ]
+        )
+
     def ordered(self, part: NDArray[Any]) -> NDArray[Any]:
         """A view with the last axes as in `spatial_axes`, where they are as in the image."""
         return part.transpose(*range(part.ndim - self.dims), *self._order(part.ndim))
@@ -195,6 +205,11 @@ def common(region: Region, other: Region) -> Region:
     starts = [max(a.start, b.start) for a, b in zip(region, other, strict=True)]
     stops = [min(a.stop, b.stop) for a, b in zip(region, other, strict=True)]
     return tuple(slice(start, max(start, stop)) for start, stop in zip(starts, stops, strict=True))
+
+
+def pixels_of(region: Region) -> int:
+    """How many there are in it."""
+    return prod(part.stop - part.start for part in region)
 
 
 def is_empty(region: Region) -> bool:

@@ -47,6 +47,9 @@ class SegmentOptions:
         Which part of each, with start and stop set; by default all.
     focus : tuple of float, optional
         The position from which tiles are done outwards.
+    first_look : tuple of slice, optional
+        A region of the first plane or volume of which the shallowest head is computed before all
+        else, so that all of it is seen soon. It takes the time of that head once more.
     overview : array-like, optional
         The same image coarser, as the lower level of a pyramid: to tell the intensities of a large
         image from.
@@ -62,4 +65,5 @@ class SegmentOptions:
     indices: Sequence[Index] | None = None
     region: Region | None = None
     focus: tuple[float, ...] | None = None
+    first_look: Region | None = None
     overview: ArrayLike | None = None

@@ -113,7 +113,7 @@ def _work(question: Question) -> Generator[float, None, Depths]:
             truth = MaskTruth(mask, question.lesson, layout)
             region = window(layout.spatial_shape, truth.focus(job.options.focus))
             indices = spread_pieces(truth.indices, region, here=indices[0])
-        options = replace(job.options, indices=indices, region=region, depth=None)
+        options = replace(job.options, indices=indices, region=region, depth=None, first_look=None)
         try:
             return (
                 yield from measure(

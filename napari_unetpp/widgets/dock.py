@@ -26,6 +26,7 @@ from napari_unetpp.widgets.run import Run
 from napari_unetpp.widgets.segment_panel import SegmentPanel
 from napari_unetpp.widgets.session import Session
 from napari_unetpp.widgets.shortcuts import Shortcuts
+from napari_unetpp.widgets.spinner import AS_EVER, SLOWLY, turn_spinner
 from napari_unetpp.widgets.warm_up import warm_up
 
 
@@ -158,6 +159,7 @@ class SegmentDock(QScrollArea):
     def _on_run(self, run: Run) -> None:
         panel = self.segment_panel
         panel.run_part.show_running(True)
+        turn_spinner(self.window(), SLOWLY)
         run.status.connect(panel.run_part.show_status)
         run.notice.connect(show_warning)
         run.failed.connect(self._on_failed)
@@ -170,6 +172,7 @@ class SegmentDock(QScrollArea):
 
     def _on_ended(self, run: Run, complete: bool) -> None:
         self.segment_panel.run_part.show_running(False)
+        turn_spinner(self.window(), AS_EVER)
         if run.last_status is None:
             self.segment_panel.say("Cancelled." if run.cancelled else "")
             return

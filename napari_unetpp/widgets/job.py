@@ -146,6 +146,7 @@ def make_job(
         indices=indices,
         pixel_size=pixel_size_of(image, layout, level, spec.voxel_size),
         region=region if request.where == "view" else None,
+        first_look=region,
         focus=tuple((part.start + part.stop) / 2 for part in region),
         overview=sources.overview(level, layout.axes),
     )

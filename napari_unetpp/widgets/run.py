@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # torch is imported in the thread
 
 BAR_EVERY = 250
 """Milliseconds between updates of the bar in napari's activity dock."""
+BAR_AFTER = 1.0
+"""Seconds: what is done sooner has no bar, which takes napari a while to show."""
 
 SHOWN_WITHIN = 0.2
 """Seconds that the network waits at the most until the first head of a run is drawn."""
@@ -185,7 +187,7 @@ class Run(QObject):
 
     def _update_bar(self) -> None:
         status = self.last_status
-        if status is None:
+        if status is None or status.seconds < BAR_AFTER:
             return
         if self._bar is None:
             self._bar = progress(total=1000, desc=f"Segment {self.job.name}, {status.device}")
