@@ -114,7 +114,7 @@ def _turn(dock: Any) -> Turn:
     gap = heartbeat.stop()[0]
     result = finetuning.trainer.result
     if result.verdict.outcome != "better":
-        _segmented(dock, panel.keep_button.click)
+        _segmented(dock, panel.outcome.keep_button.click)
     else:
         _segmented(dock, lambda: None)
     rest(5)

@@ -635,10 +635,10 @@ def test_a_better_version_is_kept_chosen_and_used(qtbot, viewer, dock, segmented
     wait_for_version(qtbot, dock)
     panel = dock.finetune_part.panel
     assert panel.curve.heads["L2"] == [0.5, 0.8]
-    assert "It is better." in panel.verdict.text()
-    assert "Kept as tiny+1" in panel.verdict.text()
-    assert not panel.keep_button.isVisibleTo(panel)
-    assert panel.undo_button.isVisibleTo(panel)
+    assert "It is better." in panel.outcome.verdict.text()
+    assert "Kept as tiny+1" in panel.outcome.verdict.text()
+    assert not panel.outcome.keep_button.isVisibleTo(panel)
+    assert panel.outcome.undo_button.isVisibleTo(panel)
     assert panel.mask_box.layer is deepest(dock)
     new = deepest(dock)
     assert new is not painted
@@ -656,17 +656,17 @@ def test_undo_and_redo_choose_the_version_and_show_its_masks(
     press(qtbot, dock)
     wait_for_version(qtbot, dock)
     new, panel, names = deepest(dock), dock.finetune_part.panel, dock.segment_panel.model_box
-    panel.undo_button.click()
+    panel.outcome.undo_button.click()
     assert names.name == "tiny"
     assert (painted.visible, new.visible) == (True, False)
-    assert "tiny is used now" in panel.verdict.text()
+    assert "tiny is used now" in panel.outcome.verdict.text()
     assert {"tiny", "tiny+1"} <= set(tiny_store.names())
-    assert not panel.undo_button.isVisibleTo(panel)
-    panel.redo_button.click()
+    assert not panel.outcome.undo_button.isVisibleTo(panel)
+    panel.outcome.redo_button.click()
     assert names.name == "tiny+1"
     assert (painted.visible, new.visible) == (False, True)
-    assert panel.undo_button.isVisibleTo(panel)
-    assert not panel.redo_button.isVisibleTo(panel)
+    assert panel.outcome.undo_button.isVisibleTo(panel)
+    assert not panel.outcome.redo_button.isVisibleTo(panel)
 
 
 def test_undo_goes_all_the_way_back_and_redo_forth(qtbot, viewer, dock, segmented, child):
@@ -682,14 +682,14 @@ def test_undo_goes_all_the_way_back_and_redo_forth(qtbot, viewer, dock, segmente
     wait_for_version(qtbot, dock, "tiny+2")
     panel, names = dock.finetune_part.panel, dock.segment_panel.model_box
     passed = []
-    for button in (panel.undo_button,) * 2 + (panel.redo_button,) * 2:
+    for button in (panel.outcome.undo_button,) * 2 + (panel.outcome.redo_button,) * 2:
         button.click()
         passed.append(names.name)
     assert passed == ["tiny+1", "tiny", "tiny+1", "tiny+2"]
-    assert not panel.redo_button.isVisibleTo(panel)
+    assert not panel.outcome.redo_button.isVisibleTo(panel)
     names.names.setCurrentText("tiny+1")  # by hand
-    assert panel.undo_button.isVisibleTo(panel)
-    assert not panel.redo_button.isVisibleTo(panel)
+    assert panel.outcome.undo_button.isVisibleTo(panel)
+    assert not panel.outcome.redo_button.isVisibleTo(panel)
     assert first in viewer.layers  # painted
     assert second in viewer.layers
     assert unpainted in viewer.layers  # before and after are one click apart
@@ -715,9 +715,9 @@ def test_before_and_after_are_one_click_apart(qtbot, dock, segmented, child):
     press(qtbot, dock)
     wait_for_version(qtbot, dock)
     new, panel = deepest(dock), dock.finetune_part.panel
-    assert panel.flip_button.isVisibleTo(panel)
+    assert panel.outcome.flip_button.isVisibleTo(panel)
     for expected in ((True, False), (False, True)):
-        panel.flip_button.click()
+        panel.outcome.flip_button.click()
         assert (painted.visible, new.visible) == expected
     assert dock.segment_panel.model_box.name == "tiny+1"
 
@@ -741,15 +741,15 @@ def test_another_version_is_kept_just_when_the_user_says_so(
     stroke(layer, 10, 12)
     press(qtbot, dock)
     panel = dock.finetune_part.panel
-    assert "Not kept; tiny is used as before." in panel.verdict.text()
+    assert "Not kept; tiny is used as before." in panel.outcome.verdict.text()
     assert "tiny+1" not in tiny_store.names()
     assert dock.segment_panel.model_box.name == "tiny"
     assert deepest(dock) is layer
-    assert panel.keep_button.isVisibleTo(panel)
-    panel.keep_button.click()
+    assert panel.outcome.keep_button.isVisibleTo(panel)
+    panel.outcome.keep_button.click()
     wait_for_version(qtbot, dock)
     assert "tiny+1" in tiny_store.names()
-    assert not panel.keep_button.isVisibleTo(panel)
+    assert not panel.outcome.keep_button.isVisibleTo(panel)
     assert not list(tiny_store.folder.glob(".*"))
 
 
@@ -771,12 +771,12 @@ def test_what_waits_to_be_kept_goes_on_waiting(qtbot, dock, segmented, child, er
     panel = dock.finetune_part.panel
     dock.segment_panel.button.click()  # meanwhile
     settle(qtbot, dock)
-    assert panel.keep_button.isVisibleTo(panel)
+    assert panel.outcome.keep_button.isVisibleTo(panel)
     panel.learn_box.setCurrentText("checked planes")  # and there are none
     press(qtbot, dock)
     assert "Nothing was corrected" in errors()[0]
-    assert panel.keep_button.isVisibleTo(panel)
-    panel.keep_button.click()
+    assert panel.outcome.keep_button.isVisibleTo(panel)
+    panel.outcome.keep_button.click()
     wait_for_version(qtbot, dock)
 
 
@@ -999,7 +999,7 @@ def test_a_model_that_vanishes_while_it_trains_leaves_its_new_version(
     finish(qtbot, dock)
     wait_for_version(qtbot, dock)
     assert not errors()
-    assert not panel.undo_button.isVisibleTo(panel)  # there is nothing to go back to
+    assert not panel.outcome.undo_button.isVisibleTo(panel)  # there is nothing to go back to
 
 
 @pytest.mark.parametrize("when", ["while painting", "at the button"])
@@ -1045,7 +1045,7 @@ def test_a_full_disk_while_a_version_is_kept_is_told(
     press(qtbot, dock)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_disk)
-        dock.finetune_part.panel.keep_button.click()
+        dock.finetune_part.panel.outcome.keep_button.click()
         qtbot.waitUntil(lambda: len(errors()) == 1, timeout=10_000)
     assert "No space left" in errors()[0]
     assert dock.segment_panel.model_box.name == "tiny"
@@ -1070,13 +1070,13 @@ def test_a_new_model_that_can_not_be_kept_waits_and_is_not_lost(
     assert (child.asked.name, child.asked.start) == ("mine", "nothing")
     assert child.asked.widths == (16, 32, 64, 128, 256)
     panel = dock.finetune_part.panel
-    assert panel.keep_button.isVisibleTo(panel)
+    assert panel.outcome.keep_button.isVisibleTo(panel)
     press(qtbot, dock)  # another one would take its place
     assert "The new model mine waits" in errors()[1]
-    panel.keep_button.click()
+    panel.outcome.keep_button.click()
     wait_for_version(qtbot, dock, "mine")
     assert "mine" in tiny_store.names()
-    assert not panel.keep_button.isVisibleTo(panel)
+    assert not panel.outcome.keep_button.isVisibleTo(panel)
     assert not list(tiny_store.folder.glob(".*"))
 
 
@@ -1427,11 +1427,11 @@ def test_a_real_child_makes_a_version(qtbot, dock, corrected, tiny_store):
     panel = dock.finetune_part.panel
     panel.minutes_box.setValue(0.15)
     press(qtbot, dock, timeout=PATIENCE)
-    assert "IoU on held-out corrections" in panel.verdict.text()
-    if panel.keep_button.isVisibleTo(panel):
-        panel.keep_button.click()
+    assert "IoU on held-out corrections" in panel.outcome.verdict.text()
+    if panel.outcome.keep_button.isVisibleTo(panel):
+        panel.outcome.keep_button.click()
     wait_for_version(qtbot, dock)
-    assert "Kept as tiny+1" in panel.verdict.text()
+    assert "Kept as tiny+1" in panel.outcome.verdict.text()
     assert len(panel.curve.heads["L1"]) > 2
     spec = tiny_store.spec("tiny+1")
     assert spec.parent_name == "tiny"
@@ -1448,7 +1448,7 @@ def test_a_real_child_stops_when_it_is_told(qtbot, dock, corrected):
     panel.button.click()
     finish(qtbot, dock)
     assert time.monotonic() - started < 5  # 2 on a machine that isn't busy
-    assert panel.verdict.text()
+    assert panel.outcome.verdict.text()
     assert dock.finetune_part.finetuning.trainer.process_id is None
 
 

@@ -283,8 +283,11 @@ def test_a_new_model_is_kept_chosen_and_used(qtbot, dock, painted, tiny_store):
     before = tiny_store.path("tiny").read_bytes()
     train(qtbot, dock, "my u-net", "U-Net", SMALL)
     panel = dock.finetune_part.panel
-    assert "Kept as my u-net, which is used now; Undo goes back to tiny." in panel.verdict.text()
-    assert "IoU" in panel.verdict.text()
+    assert (
+        "Kept as my u-net, which is used now; Undo goes back to tiny."
+        in panel.outcome.verdict.text()
+    )
+    assert "IoU" in panel.outcome.verdict.text()
     spec = tiny_store.spec("my u-net")
     assert (spec.architecture, spec.widths, spec.heads) == (
         Architecture(skip="plain"),
@@ -306,9 +309,9 @@ def test_a_new_model_is_kept_chosen_and_used(qtbot, dock, painted, tiny_store):
     )
     assert not panel.restore_row.isVisibleTo(panel)
 
-    panel.undo_button.click()
+    panel.outcome.undo_button.click()
     assert dock.segment_panel.model_box.name == "tiny"
-    panel.redo_button.click()
+    panel.outcome.redo_button.click()
     assert dock.segment_panel.model_box.name == "my u-net"
 
 
@@ -327,9 +330,9 @@ def test_painting_on_results_is_for_the_new_model_and_for_the_old(qtbot, dock, d
     part.panel.minutes_box.setValue(0.1)  # once more, from the new one, with nothing else painted
     part.panel.button.click()
     qtbot.waitUntil(lambda: not part.busy, timeout=PATIENCE)
-    assert "IoU on held-out corrections" in part.panel.verdict.text()
-    if part.panel.keep_button.isVisibleTo(part.panel):
-        part.panel.keep_button.click()
+    assert "IoU on held-out corrections" in part.panel.outcome.verdict.text()
+    if part.panel.outcome.keep_button.isVisibleTo(part.panel):
+        part.panel.outcome.keep_button.click()
     wait_for(qtbot, dock, "new+1")
     spec = tiny_store.spec("new+1")
     assert spec.parent_name == "new"

@@ -99,6 +99,22 @@ class Correction:
         return digest_of(np.where(self.known, self.classes.astype(np.int16), -1))
 
     @property
+    def kind(self) -> LabelKind:
+        """What the labels meant when they were painted."""
+        if self.source.trust == "scribbles":
+            return "scribbles"
+        return "classes" if self.painted is None else "instances"
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """As they were painted."""
+        if self.painted is not None:
+            return self.painted
+        if self.source.trust == "scribbles":
+            return np.where(self.known, self.classes + 1, 0).astype(np.uint8)
+        return self.classes
+
+    @property
     def file_name(self) -> str:
         """Name of its file: a later correction in the same layer replaces an earlier one."""
         layer = hashlib.sha256(f"{self.source.layer} {self.source.index}".encode()).hexdigest()

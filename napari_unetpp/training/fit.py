@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,10 +30,8 @@ from napari_unetpp.training.checkpoint import load_checkpoint, save_checkpoint
 from napari_unetpp.training.loss import deep_supervision_loss
 from napari_unetpp.training.options import FitOptions, patch_for
 from napari_unetpp.training.samples import Sample, draw_probabilities
+from napari_unetpp.training.schedule import Schedule
 from napari_unetpp.training.validate import Scores, validate
-
-VALIDATING = 0.1
-"""Share of a limited time that validations may take: on a slow computer there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +129,7 @@ class Fit:
             self.network.parameters(), options.learning_rate, weight_decay=options.weight_decay
         )
         self._checkpoint = checkpoint
-        self._step = 0
-        self._seconds = 0.0
-        self._since_best = 0
-        self._validations = 0
-        self._validated_at = self._validation_took = 0.0
+        self._schedule = Schedule(options)
         if checkpoint is not None and checkpoint.is_file():
             self._resume(load_checkpoint(checkpoint, self._modules, self._optimizer))
 
@@ -148,21 +141,22 @@ class Fit:
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[FitEvent]:
         """Train; yields an event a step. `stop` is asked before each step."""
-        started = time.monotonic() - self._seconds
+        schedule = self._schedule
+        started = time.monotonic() - schedule.seconds
         with ThreadPoolExecutor(1) as pool:  # the next batch is drawn while this one is learnt
-            upcoming = pool.submit(self._draw, self._step)
-            while not (stop() or self._is_over()):
+            upcoming = pool.submit(self._draw, schedule.step)
+            while not (stop() or schedule.is_over):
                 batch = upcoming.result()
-                upcoming = pool.submit(self._draw, self._step + 1)
+                upcoming = pool.submit(self._draw, schedule.step + 1)
                 loss = self._learn(*batch)
-                self._step += 1
-                self._seconds = time.monotonic() - started
-                yield self._validated(loss) if self._is_due() else self._event(loss)
+                schedule.step += 1
+                schedule.seconds = time.monotonic() - started
+                yield self._validated(loss) if schedule.is_due else self._event(loss)
         self._keep()  # a stop comes between validations
 
     def _learn(self, image: Tensor, mask: Tensor, weight: Tensor) -> float:
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = self._schedule.learning_rate
         self.network.train()
         if self.options.frozen_norm:
             freeze_norm(self.network)
@@ -191,19 +185,17 @@ class Fit:
 
     def _validated(self, loss: float) -> FitEvent:
         scores, is_best = None, False
-        # One that took long may have passed the time of the next.
-        self._validations = int(self._progress() * (self.options.validations or 0))
+        self._schedule.count_validations()
         if self._validation:
             started = time.monotonic()
             network = self._averaged_network()
             scores = validate(prepared(network, self.device), self._validation, self.device)
             is_best = self.best_scores is None or scores.mean > self.best_scores.mean
             if is_best:
-                self._best, self.best_scores, self._since_best = network, scores, 0
+                self._best, self.best_scores, self._schedule.since_best = network, scores, 0
             else:
-                self._since_best += 1
-            self._validation_took = time.monotonic() - started
-            self._validated_at = self._seconds + self._validation_took
+                self._schedule.since_best += 1
+            self._schedule.took(time.monotonic() - started)
         self._keep()
         return self._event(loss, scores, is_best)
 
@@ -212,38 +204,8 @@ class Fit:
             save_checkpoint(self._checkpoint, self._modules, self._optimizer, self._state())
 
     def _event(self, loss: float, scores: Scores | None = None, best: bool = False) -> FitEvent:
-        return FitEvent(self._step, self.options.steps, loss, self._seconds, scores, best)
-
-    def _is_over(self) -> bool:
-        return self._progress() >= 1 or self._since_best >= self.options.patience
-
-    def _is_due(self) -> bool:
-        """Whether to validate after this step."""
-        if self._progress() >= 1:
-            return True
-        if self.options.validations is None:
-            return self._step % self.options.validate_every == 0
-        if self._of_time() >= self._of_steps():
-            rest = self._validation_took * (1 / VALIDATING - 1)
-            if self._seconds < self._validated_at + rest:
-                return False
-        return self._progress() * self.options.validations >= self._validations + 1
-
-    def _progress(self) -> float:
-        """From 0 to 1, by steps or by time, whichever is further."""
-        return max(self._of_steps(), self._of_time())
-
-    def _of_steps(self) -> float:
-        return self._step / self.options.steps
-
-    def _of_time(self) -> float:
-        return self._seconds / 60 / self.options.minutes if self.options.minutes else 0.0
-
-    def _learning_rate(self) -> float:
-        rise = min(1.0, (self._step + 1) / max(1, self.options.warm_up))
-        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self._progress())))
-        last = self.options.last_rate
-        return self.options.learning_rate * rise * (last + (1 - last) * fall)
+        step, seconds = self._schedule.step, self._schedule.seconds
+        return FitEvent(step, self.options.steps, loss, seconds, scores, best)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.device.dtype == torch.float32:
@@ -261,17 +223,17 @@ class Fit:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "step": self._step,
-            "seconds": self._seconds,
-            "since_best": self._since_best,
+            "step": self._schedule.step,
+            "seconds": self._schedule.seconds,
+            "since_best": self._schedule.since_best,
             "best_scores": None if self.best_scores is None else self.best_scores.as_dict(),
         }
 
     def _resume(self, state: dict[str, Any]) -> None:
-        self._step, self._seconds = state["step"], state["seconds"]
-        self._since_best = state["since_best"]
+        for name in ("step", "seconds", "since_best"):
+            setattr(self._schedule, name, state[name])
         self.best_scores = None if state["best_scores"] is None else Scores(**state["best_scores"])
-        self._validations = int(self._progress() * (self.options.validations or 0))
+        self._schedule.count_validations()
 
 
 def freeze_norm(network: nn.Module) -> None:

@@ -18,7 +18,8 @@ from napari_unetpp.inference.layout import Index, Layout, Region
 from napari_unetpp.training.corrections import Correction
 from napari_unetpp.widgets.geometry import is_result
 from napari_unetpp.widgets.job import Job
-from napari_unetpp.widgets.mask import Lesson, Mask
+from napari_unetpp.widgets.lesson import Lesson
+from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.run import loaded
 from napari_unetpp.widgets.threads import failing_loudly
 

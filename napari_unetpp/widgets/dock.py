@@ -17,7 +17,7 @@ from napari_unetpp.widgets.depths_part import DepthsPart
 from napari_unetpp.widgets.finetune_part import FinetunePart
 from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.geometry import go_to_next
-from napari_unetpp.widgets.heads_panel import HeadsPanel
+from napari_unetpp.widgets.heads_part import HeadsPart
 from napari_unetpp.widgets.job import make_job
 from napari_unetpp.widgets.new_model_part import NewModelPart
 from napari_unetpp.widgets.preferences import read_preferences
@@ -44,8 +44,11 @@ class SegmentDock(QScrollArea):
         self.viewer = napari_viewer
         self.preferences = read_preferences()
         self.segment_panel = SegmentPanel(napari_viewer.layers, Store(), self.preferences)
-        self.heads_panel = HeadsPanel(self.preferences.threshold)
         self.session = Session(napari_viewer, self)
+        self.heads_part = HeadsPart(
+            self.session, self.segment_panel, self.preferences.threshold, self
+        )
+        self.heads_panel = self.heads_part.panel
         self.finetune_part = FinetunePart(napari_viewer, self.segment_panel, self)
         self.depths_part = DepthsPart(
             napari_viewer, self.segment_panel, self.finetune_part, self._is_busy, self
@@ -55,7 +58,6 @@ class SegmentDock(QScrollArea):
         self._open = True
         self._lay_out()
         self._connect()
-        self._show_heads()
         self._warm_up()
 
     @property
@@ -66,7 +68,7 @@ class SegmentDock(QScrollArea):
     @property
     def results(self) -> Results | None:
         """What was computed for the chosen image."""
-        return self.session.results_of(self.segment_panel.image)
+        return self.heads_part.results
 
     def segment(self) -> None:
         """Do what the panel asks for; what is wrong with it is shown as a notification."""
@@ -97,11 +99,6 @@ class SegmentDock(QScrollArea):
         if self.running:
             self.session.cancel()
             self.segment_panel.say("Ends after this tile …")
-
-    def next_uncertain(self) -> None:
-        """Go to the next place where the masks are unsure."""
-        if derived := self.session.derived_of(self.segment_panel.image):
-            derived.go_to_next_place()
 
     def finetune_and_go_on(self) -> None:
         """Fine-tune, then segment the next plane or image."""
@@ -150,10 +147,7 @@ class SegmentDock(QScrollArea):
         """The ensemble is no depth: it is shown as soon as there is one."""
         if head not in self.heads_panel.boxes or head in self.segment_panel.depth_row.choices:
             return
-        if self.heads_panel.boxes[head].isEnabled() and self.results is not None:
-            self.results.show(head)
-            self._show_heads()
-        else:
+        if not self.heads_part.show_layer(head):
             show_info(f"Segment the image, then tick {head} under Heads.")
 
     def _on_run(self, run: Run) -> None:
@@ -217,50 +211,21 @@ class SegmentDock(QScrollArea):
             panel.image_box.choose_next()
         self._segment_anew()
 
-    def _on_toggled(self, key: str, on: bool) -> None:
-        if self.results is None:
-            return
-        if on:
-            self.results.show(key)
-        else:
-            self.results.hide(key)
-
-    def _on_soloed(self, key: str) -> None:
-        if self.results is not None:
-            self.results.solo(key)
-            self._show_heads()
-
-    def _on_threshold(self, threshold: float) -> None:
-        if self.results is not None:
-            self.results.set_threshold(threshold)
-        if derived := self.session.derived_of(self.segment_panel.image):
-            derived.refresh()
-
     def _on_image(self) -> None:
         self.session.cancel()
-        if self.results is not None:
-            self.heads_panel.slider.setValue(self.results.threshold)
-        self._show_heads()
-
-    def _show_heads(self) -> None:
-        """Tell the panel what there is and what is visible."""
-        results = self.results
-        heads = self.segment_panel.depth_row.choices if results is None else results.head_keys
-        self.heads_panel.offer_heads(heads)
-        visible = {} if results is None else results.visible
-        self.heads_panel.show_state(visible, [] if results is None else results.available)
+        self.heads_part.take_image()
 
     def _actions(self) -> dict[str, Callable[[], None]]:
         actions: dict[str, Callable[[], None]] = {
             "Alt-G": self.segment_panel.button.click,
-            "Alt-U": self.next_uncertain,
+            "Alt-U": self.heads_part.next_uncertain,
             "Alt-T": self.finetune_and_go_on,
             "Alt-M": self.finetune_part.mark_checked,
             "Alt-B": self.finetune_part.turn,
         }
         for number in range(1, 5):
             actions[f"Alt-{number}"] = partial(self.heads_panel.toggle, f"L{number}")
-            actions[f"Control-Alt-{number}"] = partial(self._on_soloed, f"L{number}")
+            actions[f"Control-Alt-{number}"] = partial(self.heads_part.solo, f"L{number}")
         return actions
 
     def _lay_out(self) -> None:
@@ -287,8 +252,6 @@ class SegmentDock(QScrollArea):
         self.depths_part.used.connect(self._on_depth_used)
         self.segment_panel.image_changed.connect(self._on_image)
         self.segment_panel.cache_row.let_go = self.session.forget_closed
-        self.segment_panel.model_box.model_changed.connect(self._show_heads)
-        self.session.results_changed.connect(self._show_heads)
         self.session.run_started.connect(self._on_run)
         self.session.failed.connect(self._on_failed)
         self.session.layer_made.connect(self.finetune_part.watch)
@@ -299,7 +262,3 @@ class SegmentDock(QScrollArea):
         self.session.painted.connect(lambda name: show_info(f"{name} is kept as you painted it."))
         if (app := QApplication.instance()) is not None:
             app.aboutToQuit.connect(self._end)
-        self.heads_panel.toggled.connect(self._on_toggled)
-        self.heads_panel.soloed.connect(self._on_soloed)
-        self.heads_panel.threshold_changed.connect(self._on_threshold)
-        self.heads_panel.next_clicked.connect(self.next_uncertain)

@@ -23,12 +23,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unetpp.training.messages import FinetuneEvent, Result
+from napari_unetpp.training.messages import FinetuneEvent
 from napari_unetpp.widgets.curve import Curve
 from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.layer_box import LayerBox
-from napari_unetpp.widgets.mask import LABELS, LEARN, Lesson
-from napari_unetpp.widgets.result_text import result_text
+from napari_unetpp.widgets.lesson import LABELS, LEARN, Lesson
+from napari_unetpp.widgets.outcome import Outcome
 
 _LEARN_TIPS = {
     "edited planes": "Every plane that you edited or marked as checked is right all over",
@@ -75,10 +75,6 @@ class FinetunePanel(QWidget):
 
     finetune_clicked = Signal()
     stop_clicked = Signal()
-    keep_clicked = Signal()
-    undo_clicked = Signal()
-    redo_clicked = Signal()
-    flip_clicked = Signal()
     checked_clicked = Signal()
     restore_clicked = Signal()
 
@@ -95,11 +91,7 @@ class FinetunePanel(QWidget):
         self.bar = QProgressBar()
         self.message = QLabel()
         self.curve: Curve | None = None
-        self.verdict = QLabel()
-        self.keep_button = QPushButton("Keep")
-        self.undo_button = QPushButton("Undo")
-        self.redo_button = QPushButton("Redo")
-        self.flip_button = QPushButton("Before ⇄ after")
+        self.outcome = Outcome()
         self.minutes_box = QDoubleSpinBox()
         self.depth_box = QComboBox()
         self.start_box = QComboBox()
@@ -109,9 +101,7 @@ class FinetunePanel(QWidget):
         self._lay_out()
         self._connect()
         self.show_running(False)
-        self.verdict.setVisible(False)
         self.say("")
-        self.show_choices(keep=False, undo="", redo="", flip=False)
         self.offer_restore("")
 
     def wishes(self) -> Wishes:
@@ -160,7 +150,7 @@ class FinetunePanel(QWidget):
         if running:
             self.show_curve().clear()
             self.show_curve().setVisible(True)
-            self.verdict.setVisible(False)
+            self.outcome.verdict.setVisible(False)
             self.say("Loading …")
 
     def show_event(self, event: FinetuneEvent, minutes: float, *, is_new: bool = False) -> None:
@@ -171,24 +161,6 @@ class FinetunePanel(QWidget):
         loss = "" if event.loss is None else f" · loss {event.loss:.2f}"
         self.say(f"Step {event.step}{loss} · {left:.0f} s left · {event.device}", event.reason)
         self.show_curve().add(event, is_new=is_new)
-
-    def show_result(self, result: Result, ending: str, names: tuple[str, str] = ("", "")) -> None:
-        """Show before and after, head by head, and what was done.
-
-        `names` are those of the model that it began with, and of a new one, if it is one.
-        """
-        text = result_text(result, *(names if names[1] else ("before", "after")))
-        self.verdict.setText(f"{text}<br>{ending}" if ending else text)
-        self.verdict.setVisible(True)
-
-    def show_choices(self, *, keep: bool, undo: str, redo: str, flip: bool) -> None:
-        """Which buttons there are; `undo` and `redo` are names of models, empty for none."""
-        self.keep_button.setVisible(keep)
-        self.undo_button.setVisible(bool(undo))
-        self.undo_button.setToolTip(f"Use {undo} again; the version that is used now is kept, too")
-        self.redo_button.setVisible(bool(redo))
-        self.redo_button.setToolTip(f"Use {redo} again")
-        self.flip_button.setVisible(flip)
 
     def say(self, sentence: str, tip: str = "") -> None:
         """Put a sentence under the button."""
@@ -205,7 +177,7 @@ class FinetunePanel(QWidget):
         if self.curve is None:
             self.curve = Curve()
             self.curve.setVisible(False)
-            self._column.insertWidget(self._column.indexOf(self.verdict), self.curve)
+            self._column.insertWidget(self._column.indexOf(self.outcome), self.curve)
         return self.curve
 
     def _lay_out(self) -> None:
@@ -220,14 +192,10 @@ class FinetunePanel(QWidget):
             "Learn from the corrections; a part of them is held out to tell whether it helped. "
             "Alt+T does it and goes on to the next plane or image"
         )
-        self.keep_button.setToolTip("Keep the new version all the same")
-        self.flip_button.setToolTip("Show the masks of the old version, and of the new (Alt+B)")
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
-        for label in (self.message, self.verdict, self.corrected_label, self.restore_label):
+        for label in (self.message, self.corrected_label, self.restore_label):
             label.setWordWrap(True)
-        self.verdict.setTextFormat(Qt.TextFormat.RichText)
-        self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
         learn_row = _row(self.learn_box, self.checked_button)
         form = QFormLayout()
@@ -248,12 +216,9 @@ class FinetunePanel(QWidget):
             self.button,
             self.bar,
             self.message,
-            self.verdict,
+            self.outcome,
         ):
             self._column.addWidget(widget)
-        self._column.addLayout(
-            _row(self.keep_button, self.undo_button, self.redo_button, self.flip_button)
-        )
         self._column.addWidget(self._advanced())
 
     def _advanced(self) -> Fold:
@@ -263,8 +228,8 @@ class FinetunePanel(QWidget):
         self.minutes_box.setValue(MINUTES)
         self.minutes_box.setSuffix(" min")
         self.depth_box.setToolTip(
-            "The deepest head of the new version; auto is all on a GPU, and L3 on a CPU, where L4 "
-            "learns too little in two minutes"
+            "The deepest head of the new version; auto is all on a GPU. On a CPU it is L2, where "
+            "that was about as good as deeper heads, else L3: these learn most in two minutes"
         )
         self.start_box.addItems(["the chosen model", "nothing"])
         self.labels_box.addItems(LABELS)
@@ -284,10 +249,6 @@ class FinetunePanel(QWidget):
 
     def _connect(self) -> None:
         self.button.clicked.connect(self._on_click)
-        self.keep_button.clicked.connect(self.keep_clicked)
-        self.undo_button.clicked.connect(self.undo_clicked)
-        self.redo_button.clicked.connect(self.redo_clicked)
-        self.flip_button.clicked.connect(self.flip_clicked)
         self.checked_button.clicked.connect(self.checked_clicked)
         self.restore_button.clicked.connect(self.restore_clicked)
 

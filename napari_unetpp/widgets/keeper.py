@@ -17,7 +17,8 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
 from napari_unetpp.training.correction_folder import CorrectionFolder
-from napari_unetpp.widgets.mask import Lesson, Mask
+from napari_unetpp.widgets.lesson import Lesson
+from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.threads import failing_loudly
 
 _SAVING = Lock()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -19,43 +19,16 @@ from napari_unetpp.models import Store
 from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.labels import LabelKind, guess_kind
 from napari_unetpp.training.slabs import slab_around
-from napari_unetpp.widgets.geometry import (
-    METADATA_KEY,
-    is_result,
-    place_like,
-    spanned_axis,
-)
+from napari_unetpp.widgets.geometry import METADATA_KEY, is_result, spanned_axis
 from napari_unetpp.widgets.lengths import pixel_size_of
+from napari_unetpp.widgets.lesson import Lesson
+from napari_unetpp.widgets.mask_checks import check_place, check_shape
 from napari_unetpp.widgets.result_layer import ResultLayer
 from napari_unetpp.widgets.sources import Sources
-from napari_unetpp.widgets.spanning import with_axis, without_axis
+from napari_unetpp.widgets.spanning import without_axis
 
-Learn = Literal["edited planes", "around edits", "checked planes", "scribbles"]
-LEARN: tuple[Learn, ...] = ("edited planes", "around edits", "checked planes", "scribbles")
-LABELS: tuple[Literal["auto", "classes", "instances"], ...] = ("auto", "classes", "instances")
 IDENTITY = "mask"
 """Key in the layer's metadata."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """What the user says of their masks.
-
-    Attributes
-    ----------
-    labels : {"auto", "classes", "instances"}
-        What the numbers in a layer of the user's own are; "auto" takes many for instances.
-    learn : {"edited planes", "around edits", "checked planes", "scribbles"}
-        Which pixels are right: of each plane that was edited or marked as checked, all; those
-        near to an edit; all of the planes marked as checked, and of no others; or those that are
-        painted, in a layer where 1 is background and 2 … are the classes.
-    margin : int
-        What near is, in pixels.
-    """
-
-    learn: Learn = "edited planes"
-    labels: Literal["auto", "classes", "instances"] = "auto"
-    margin: int = 24
 
 
 class Mask:
@@ -117,7 +90,7 @@ class Mask:
         level: int = 0,
         made: ResultLayer | None = None,
     ) -> None:
-        _check(layer, image, layout, level)
+        check_place(layer, image, layout, level)
         spec = store.spec(model)
         self.layer, self.image, self.sources, self.level = layer, image, sources, level
         self.layout = replace(layout, dims=2)  # what is painted are planes
@@ -160,7 +133,7 @@ class Mask:
         UserError
             If the layer has got another shape meanwhile.
         """
-        _check_shape(self.layer, self.image, self.layout)
+        check_shape(self.layer, self.image, self.layout)
         if self._made is None and self.counts:
             self._guess = guess_kind(np.asarray(self._pixels), self._classes)
         return [index for index in self.layout.indices() if self.is_corrected(index)]
@@ -229,7 +202,7 @@ class Mask:
             correction.known[...] &= self._plane(self._made.filled, index) | correction.wrong
         if index in self.restored and index not in self.checked:
             before = self.restored[index]
-            correction.known[...] &= before.known | (labels != labels_of(before))
+            correction.known[...] &= before.known | (labels != before.labels)
         return correction
 
     def _source(self, index: Index, painted_at: str | None) -> Source:
@@ -245,7 +218,7 @@ class Mask:
 
     def _kind_of(self, index: Index, lesson: Lesson) -> LabelKind:
         if index in self.restored:
-            return kind_of(self.restored[index])
+            return self.restored[index].kind
         if self._made is not None and self._made.key != "instances":
             return "classes"
         if self._made is not None:
@@ -283,46 +256,3 @@ class Mask:
 
     def _plane(self, values: NDArray[Any], index: Index) -> NDArray[Any]:
         return self.layout.result_part(values, index)
-
-
-def kind_of(correction: Correction) -> LabelKind:
-    """What the labels of a correction meant when they were painted."""
-    if correction.source.trust == "scribbles":
-        return "scribbles"
-    return "classes" if correction.painted is None else "instances"
-
-
-def labels_of(correction: Correction) -> NDArray[Any]:
-    """As they were painted."""
-    if correction.painted is not None:
-        return correction.painted
-    if correction.source.trust == "scribbles":
-        return np.where(correction.known, correction.classes + 1, 0).astype(np.uint8)
-    return correction.classes
-
-
-def _check(layer: Labels, image: Image, layout: Layout, level: int) -> None:
-    if layer.multiscale:
-        raise UserError(f"{layer.name} has several scales: choose a layer with one, to learn from.")
-    _check_shape(layer, image, layout)
-    place = place_like(image, layout, level)
-    for what in ("scale", "translate"):
-        wanted = place[what]
-        spanned = spanned_axis(image, layout)
-        if spanned is not None and layer.ndim < len(wanted):  # a layer of the user's own
-            wanted = np.delete(wanted, spanned)
-        if not np.allclose(getattr(layer, what), wanted):
-            raise UserError(
-                f"{layer.name} lies elsewhere than {image.name} (its {what} differs): choose its "
-                "image or another layer."
-            )
-
-
-def _check_shape(layer: Labels, image: Image, layout: Layout) -> None:
-    shape = tuple(layer.data.shape)
-    spanning = with_axis(layout.result_shape, spanned_axis(image, layout))
-    if shape not in (layout.result_shape, spanning):
-        raise UserError(
-            f"{layer.name} has shape {shape}, but a mask of {image.name} needs "
-            f"{layout.result_shape}: choose its image or another layer."
-        )

@@ -13,7 +13,7 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.widgets.finetuning import earlier_planes
 from napari_unetpp.widgets.geometry import is_result
 from napari_unetpp.widgets.keeper import Kept
-from napari_unetpp.widgets.mask import LEARN
+from napari_unetpp.widgets.lesson import LEARN
 from napari_unetpp.widgets.new_model_dialog import NewModelDialog
 from napari_unetpp.widgets.plan import NOTHING
 from napari_unetpp.widgets.size_counter import SizeCounter

@@ -7,7 +7,7 @@ from typing import Literal
 
 from napari_unetpp.models.spec import Normalisation
 from napari_unetpp.network.architecture import Architecture
-from napari_unetpp.widgets.mask import Lesson
+from napari_unetpp.widgets.lesson import Lesson
 
 NOTHING = (
     "There is nothing to learn from yet: correct a mask with the brush or mark it as checked, or "

@@ -23,7 +23,7 @@ from napari_unetpp.training.corrections import Correction, Source, digest_of
 from napari_unetpp.widgets.geometry import place_like, spanned_axis
 from napari_unetpp.widgets.job import Request, channels_of
 from napari_unetpp.widgets.keeper import Keeper
-from napari_unetpp.widgets.mask import Mask, labels_of
+from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.spanning import with_axis
 from napari_unetpp.widgets.threads import failing_loudly
 
@@ -175,7 +175,7 @@ def _read(
             index = correction.source.index
             plane = np.asarray(mix(layout.take(pixels, index)))
             if digest_of(plane) == correction.plane:
-                layout.result_part(labels, index)[...] = labels_of(correction)
+                layout.result_part(labels, index)[...] = correction.labels
                 restored[path] = correction
     if not restored:
         raise UserError(

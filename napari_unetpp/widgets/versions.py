@@ -46,7 +46,7 @@ class Versions:
 
     def begin(self) -> None:
         """A fine-tuning begins: the buttons are about the ones before."""
-        self._panel.show_choices(keep=False, undo="", redo="", flip=False)
+        self._panel.outcome.show_choices(keep=False, undo="", redo="", flip=False)
 
     def decided(self, result: Result, model: str, new: str = "") -> None:
         """Show what came of fine-tuning `model`, or of making the model `new` beside it."""
@@ -105,7 +105,7 @@ class Versions:
 
     def show_choices(self) -> None:
         """Offer what can be done now."""
-        self._panel.show_choices(
+        self._panel.outcome.show_choices(
             keep=self._waits(),
             undo=self._parent(),
             redo=self._next(),
@@ -141,4 +141,4 @@ class Versions:
 
     def _show(self, ending: str) -> None:
         if self._result is not None:
-            self._panel.show_result(self._result, ending, self._names)
+            self._panel.outcome.show_result(self._result, ending, self._names)
