@@ -18,7 +18,7 @@ from benchmarks.large import MOST, lazy_mosaic
 from benchmarks.memory import field, start
 from benchmarks.sheet import Sheet, verdict
 
-PATIENCE = 3600.0
+PATIENCE = 4 * 3600.0
 """Seconds."""
 
 

@@ -16,7 +16,7 @@ from napari_unetpp.cli import app
 from napari_unetpp.cli.finetune import finetune
 from napari_unetpp.models import Store
 from napari_unetpp.models.file import read_model, save_model
-from napari_unetpp.training import finetune as library
+from napari_unetpp.training import finetuning as library
 from napari_unetpp.training.augment import Augmentation
 from napari_unetpp.training.correction_folder import CorrectionFolder
 from napari_unetpp.training.options import FinetuneOptions, FitOptions

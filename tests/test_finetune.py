@@ -13,11 +13,14 @@ from napari_unetpp.inference.devices import Device
 from napari_unetpp.models.file import read_model
 from napari_unetpp.training.augment import Augmentation, draw_patch
 from napari_unetpp.training.corrections import Correction, Source, correct
-from napari_unetpp.training.finetune import SMALLEST_PATCH, finetune
+from napari_unetpp.training.finetune import finetune
+from napari_unetpp.training.finetuning import SMALLEST_PATCH
 from napari_unetpp.training.fit import Fit
 from napari_unetpp.training.gate import EARLIER, HELD_OUT
+from napari_unetpp.training.gentle import halfway, is_as_good, rate_for
 from napari_unetpp.training.options import FinetuneOptions, FitOptions
 from napari_unetpp.training.samples import Sample
+from napari_unetpp.training.start import depth_on_cpu
 from napari_unetpp.training.study import check_corrections
 
 CPU = Device("cpu", torch.float32, "CPU, fp32", "for the tests.")
@@ -57,7 +60,8 @@ def correction(seed: int, *, classes=None, known=None, shape=SHAPE, name=None) -
 
 def options(steps=24, **arguments) -> FinetuneOptions:
     fit = dataclasses.replace(FIT, **arguments.pop("fit", {}))
-    return FinetuneOptions(minutes=60, steps=steps, fit=fit, **arguments)
+    arguments = {"minutes": 60, "steps": steps, "depth": 3} | arguments
+    return FinetuneOptions(fit=fit, **arguments)
 
 
 @pytest.fixture
@@ -172,7 +176,7 @@ def test_nothing_is_learnt_where_it_is_scored(tiny_model, output, monkeypatch):
             fits.append((train, validation))
             super().__init__(network, train, validation, *arguments, **more)
 
-    monkeypatch.setattr("napari_unetpp.training.finetune.Fit", Watched)
+    monkeypatch.setattr("napari_unetpp.training.finetuning.Fit", Watched)
     stack = [correction(n, name="stack") for n in range(2)]
     run(tiny_model, stack[:1], output, options(1), earlier=stack[1:])
     ((train, validation),) = fits
@@ -191,6 +195,36 @@ def test_the_depth_can_be_cut(tiny_model, output, depth):
     heads = [f"L{k}" for k in range(1, depth + 1)]
     assert list(result_of(events).after[HELD_OUT]) == heads
     assert list(result_of(events).before[HELD_OUT]) == ["L1", "L2", "L3"]  # the whole old model
+
+
+@pytest.mark.parametrize(
+    ("before", "depth"),
+    [
+        ({"held out": {"L1": 0.39, "L2": 0.32, "L3": 0.32, "L4": 0.31}}, 2),
+        ({"held out": {"L1": 0.765, "L2": 0.780, "L3": 0.781, "L4": 0.782}}, 2),
+        ({"held out": {"L1": 0.70, "L2": 0.84, "L3": 0.87, "L4": 0.88}}, 3),
+        (
+            {
+                "held out": {"L1": 0.39, "L2": 0.32, "L3": 0.32, "L4": 0.31},
+                "earlier": {"L1": 0.70, "L2": 0.84, "L3": 0.87, "L4": 0.88},
+            },
+            3,
+        ),
+    ],
+    ids=[
+        "far from what it knows",
+        "about as good",
+        "deeper is better",
+        "deeper was better earlier",
+    ],
+)
+def test_on_a_cpu_the_depth_hangs_on_which_heads_were_good(before, depth):
+    assert depth_on_cpu(before) == depth
+
+
+def test_l2_is_enough_for_a_model_that_knows_nothing(tiny_model, output):
+    run(tiny_model, [correction(0)], output, options(4, depth=None))
+    assert read_model(output).spec.depth == 2
 
 
 @pytest.mark.parametrize("depth", [0, 4])
@@ -377,7 +411,7 @@ def test_no_memory_at_all_is_one_sentence(tiny_model, output, monkeypatch):
 
 
 def test_memory_may_run_out_in_the_first_validation(tiny_model, output, monkeypatch):
-    from napari_unetpp.training import finetune as module
+    from napari_unetpp.training import finetuning as module
 
     left = [1]
 
@@ -424,7 +458,7 @@ def test_what_was_better_before_memory_ran_out_is_kept(tiny_model, output, monke
 
 def test_before_is_what_the_old_version_finds(tiny_model, output, monkeypatch):
     """Though the new one takes the background for a bright one."""
-    from napari_unetpp.training import finetune as module
+    from napari_unetpp.training import finetuning as module
 
     def first(name):
         return run(tiny_model, [correction(0)], output.with_name(name), options(1))[0].scores
@@ -475,3 +509,46 @@ def test_mistakes_are_drawn_as_often_as_all_the_rest():
     rng = np.random.default_rng(0)
     seen = [draw_patch(sample, (24, 32), Augmentation(), rng).mask.max() for _ in range(200)]
     assert 0.5 < np.mean(seen) < 0.75
+
+
+def test_a_model_that_is_nearly_right_learns_slowly():
+    assert rate_for(2e-3, {"L1": 0.2, "L2": 0.59}) == 2e-3
+    assert rate_for(2e-3, {"L1": 0.2, "L2": 0.6}) == pytest.approx(3e-4)
+
+
+def test_halfway_is_between_all_weights(tiny_model, make_model):
+    end = make_model().network
+    with torch.no_grad():
+        for value in end.state_dict().values():
+            if value.is_floating_point():
+                value.add_(1.0)
+    half, before = halfway(tiny_model.network, end), tiny_model.network.state_dict()
+    for name, value in half.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, before[name] + 0.5)
+        else:
+            torch.testing.assert_close(value, end.state_dict()[name])
+
+
+@pytest.mark.parametrize(("half", "taken"), [(0.90, True), (0.896, True), (0.894, False)])
+def test_the_version_half_way_is_taken_where_it_is_as_good(half, taken):
+    end = {HELD_OUT: {"L1": 0.5, "L2": 0.9}}
+    assert is_as_good({HELD_OUT: {"L1": 0.8, "L2": half}}, end) == taken
+    worse_earlier = {HELD_OUT: {"L1": 0.8, "L2": half}, EARLIER: {"L1": 0.3}}
+    assert not is_as_good(worse_earlier, end | {EARLIER: {"L1": 0.4}})
+
+
+def test_the_rate_hangs_on_how_right_the_old_version_was(tuned, tmp_path):
+    """A second fine-tuning on the same images begins with a model that is nearly right."""
+    _, first = tuned
+    model = read_model(first)
+    planes, output = [correction(0), correction(1)], tmp_path / "again.safetensors"
+
+    def rate(**arguments) -> float:
+        run(model, planes, output, options(2, **arguments))
+        return read_model(output).spec.history[-1].settings["learning_rate"]
+
+    events = run(model, planes, output, options(2))
+    assert max(events[0].scores[HELD_OUT].values()) > 0.6
+    assert rate() == pytest.approx(0.15 * FIT.learning_rate)
+    assert rate(start="nothing") == FIT.learning_rate

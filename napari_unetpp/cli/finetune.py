@@ -61,7 +61,8 @@ def finetune(
         int | None,
         typer.Option(
             min=1,
-            help="The deepest head of the new model; by default L3 on a CPU, MODEL's on a GPU.",
+            help="The deepest head of the new model; by default MODEL's on a GPU, and L2 or L3 on "
+            "a CPU, as its heads were good on what is held out.",
         ),
     ] = None,
     from_scratch: Annotated[

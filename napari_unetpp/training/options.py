@@ -134,9 +134,10 @@ class FinetuneOptions:
         Or so many batches, whichever is over first.
     depth : int, optional
         The deepest head of the new version; those beyond it are given up. By default all on a
-        GPU and L3 on a CPU, where L4 learns too little in two minutes.
+        GPU. On a CPU, where deep heads learn too little in two minutes, L2 if it was about as
+        good as the deeper ones on what is held out, else L3.
     start : {"model", "nothing"}
-        From the model's weights, or from random ones.
+        From the model's weights, or from random ones; the learning rate falls over the time, then.
     architecture : Architecture, optional
         From nothing, another network of the family than the model's.
     widths, heads : tuple of int, optional
@@ -149,7 +150,7 @@ class FinetuneOptions:
     replay : float
         Share of the patches that earlier corrections give, if there are any.
     fit : FitOptions
-        The training itself.
+        The training itself. A model that is nearly right learns at a lower rate, see `gentle`.
     """
 
     minutes: float = 2.0

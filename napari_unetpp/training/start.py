@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from napari_unetpp.inference.devices import Device
@@ -14,8 +14,11 @@ from napari_unetpp.training.messages import HELD_OUT
 from napari_unetpp.training.options import FinetuneOptions
 from napari_unetpp.training.places import Strips
 
-CPU_DEPTH = 3
-"""Measured, see `docs/finetune.md`: in two minutes L2 and L3 come further than L4."""
+CPU_DEPTH, SOON = 3, 2
+"""Measured, see `docs/finetune.md`: in two minutes on a CPU L2 comes further than L3, and that
+further than L4. Where the old version's deeper heads are better than its L2, L3 keeps more."""
+AS_GOOD = 0.005
+"""IoU that L2 may be behind the best head."""
 
 
 def start(
@@ -44,6 +47,18 @@ def start(
     bare = {"description": "", "licence": "", "origin": ""}
     own = {} if options.name is None else {"name": options.name, "history": ()}
     return spec.model_copy(update=bare | own), build_network(spec)
+
+
+def depth_on_cpu(before: Mapping[str, Mapping[str, float]]) -> int:
+    """How deep to train on a CPU, by the IoU of the old version's heads on each kind of place.
+
+    L2 where it, or L1, was about as good as any deeper head, and else L3.
+    """
+    for heads in before.values():
+        soon = max((iou for head, iou in heads.items() if int(head[1:]) <= SOON), default=0.0)
+        if soon < max(heads.values()) - AS_GOOD:
+            return CPU_DEPTH
+    return SOON
 
 
 def origin_of(
