@@ -21,7 +21,7 @@ from napari_unetpp.inference.predict import segment
 from napari_unetpp.models import Store
 from napari_unetpp.models.file import save_model
 from napari_unetpp.network import Architecture
-from napari_unetpp.widgets import SegmentDock, run_demo
+from napari_unetpp.widgets import SegmentDock, run, run_demo
 from napari_unetpp.widgets.commands import segment_active_layer
 from napari_unetpp.widgets.geometry import METADATA_KEY
 
@@ -262,6 +262,24 @@ def test_naparis_spinner_turns_slowly_while_the_network_computes(qtbot, viewer, 
     dock.segment_panel.button.click()
     finish()
     assert speeds() == {100}
+
+
+def test_no_bar_is_left_of_a_run_that_ends_while_napari_makes_it(
+    qtbot, viewer, dock, finish, monkeypatch
+):
+    """napari turns the event loop when it makes one."""
+
+    def slowly(**arguments: Any) -> Any:
+        qtbot.waitUntil(lambda: not dock.running, timeout=20_000)
+        return progress(**arguments)
+
+    monkeypatch.setattr(run, "progress", slowly)
+    monkeypatch.setattr(run, "BAR_AFTER", 0.0)
+    monkeypatch.setattr(run, "BAR_EVERY", 1)
+    viewer.add_image(noise(*LONG))
+    press_segment(dock)
+    finish()
+    assert not list(progress._all_instances)
 
 
 def test_closing_the_viewer_ends_the_run(qtbot, viewer, dock, slow):

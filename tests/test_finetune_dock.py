@@ -34,6 +34,7 @@ from napari_unetpp.training.messages import (
     Verdict,
 )
 from napari_unetpp.widgets import SegmentDock
+from napari_unetpp.widgets.curve import Curve
 from napari_unetpp.widgets.trainer import MODULE
 
 SHAPE = (48, 68)
@@ -625,6 +626,21 @@ def test_what_a_script_painted_is_saved_at_the_end(viewer, dock, segmented, save
 
 
 # What comes of it
+
+
+def test_the_loss_is_shown_where_nothing_is_held_out(qtbot):
+    curve = Curve()
+    qtbot.addWidget(curve)
+    about = {"device": "CPU", "reason": ""}
+    before = {HELD_OUT: {"L1": 0.4}}
+    curve.add(FinetuneEvent(step=0, fraction=0, seconds=1.5, scores=before, **about))
+    for step in range(1, 30):
+        curve.add(
+            FinetuneEvent(step=step, fraction=step / 29, seconds=1.5 + step, loss=-0.1, **about)
+        )
+    start, stop = curve.span
+    assert start <= 2.5
+    assert stop >= 30
 
 
 def test_a_better_version_is_kept_chosen_and_used(qtbot, viewer, dock, segmented, child):

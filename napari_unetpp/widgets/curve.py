@@ -50,6 +50,12 @@ class Curve(QWidget):
         """What is drawn: the IoU of each head, validation by validation."""
         return {head: list(values) for head, (_, values) in self._points.items()}
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """From which second to which the plots are shown."""
+        start, stop = self._loss.viewRange()[0]
+        return start, stop
+
     def clear(self) -> None:
         """Begin anew."""
         self._iou.clear()
@@ -67,6 +73,7 @@ class Curve(QWidget):
             self._losses[1].append(event.loss)
             if event.seconds - self._drawn > DRAW_EVERY or event.fraction >= 1:
                 self._loss_line.setData(*self._losses)
+                self._iou.setXRange(0, event.seconds, padding=0.02)  # of both, as they are linked
                 self._drawn = event.seconds
         for head, iou in (event.scores or {}).get(HELD_OUT, {}).items():
             if event.step == 0:

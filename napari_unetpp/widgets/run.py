@@ -110,6 +110,7 @@ class Run(QObject):
         self._shown = threading.Event()  # the first head that came
         self._stopped = threading.Event()
         self._bar: progress | None = None
+        self._is_closed = False
         # napari's bar turns the event loop when it is updated; from within the handling of a tile
         # it would handle the next tile, and so on into the depth.
         self._bar_timer = QTimer(self)
@@ -190,10 +191,17 @@ class Run(QObject):
         if status is None or status.seconds < BAR_AFTER:
             return
         if self._bar is None:
-            self._bar = progress(total=1000, desc=f"Segment {self.job.name}, {status.device}")
+            self._bar_timer.stop()
+            bar = progress(total=1000, desc=f"Segment {self.job.name}, {status.device}")
+            if self._is_closed:  # napari turned the event loop meanwhile, and the run ended in it
+                bar.close()
+                return
+            self._bar = bar
+            self._bar_timer.start(BAR_EVERY)
         self._bar.update(round(status.fraction * 1000) - self._bar.n)
 
     def _close_bar(self) -> None:
+        self._is_closed = True
         self._bar_timer.stop()
         if self._bar is not None:
             self._bar.close()
