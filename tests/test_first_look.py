@@ -83,6 +83,16 @@ def test_there_is_none_where_it_would_not_come_sooner(tiny_model, monkeypatch, o
     assert told == without
 
 
+def test_there_is_none_where_a_head_is_seen_already(tiny_model):
+    image = noise(210, 260)
+    shallow = dataclasses.replace(OPTIONS, depth=1)
+    room = segment(image, tiny_model, options=SegmentOptions(region=(slice(0, 8), slice(0, 8))))
+    _, events = segment_tiles(image, tiny_model, options=shallow, into=room)
+    list(events)  # a run to L1, in layers with room for all heads
+    _, events = segment_tiles(image, tiny_model, options=OPTIONS, into=room)
+    assert [event.head for event in events][:3] == [1, 2, 3]
+
+
 def test_it_sees_what_lies_around_it(tiny_model):
     """So that it changes little when the deeper heads come."""
     image = noise(210, 260)

@@ -149,7 +149,7 @@ class Run:
         self, network: Network, index: Index, number: int, count: int
     ) -> Iterator[TileEvent]:
         begun = number + (self.looking if number else 0.0)
-        passes = self._passes(is_first=number == 0)
+        passes = self._passes(index, is_first=number == 0)
         total = count + self.looking
         for each in passes:
             work = self._work(each) / len(each.tiles)
@@ -160,7 +160,7 @@ class Run:
                 begun += work
                 self.growth.check()
 
-    def _passes(self, *, is_first: bool) -> list[Pass]:
+    def _passes(self, index: Index, *, is_first: bool) -> list[Pass]:
         """What is computed of a piece, in order."""
         planner = Planner(
             spec=self.model.spec,
@@ -170,11 +170,17 @@ class Run:
             focus=self.options.focus,
         )
         whole = planner.whole(self.wanted, self.depth)
-        if not is_first:
+        if not is_first or self._is_seen(index):
             return [whole]
         look = planner.first_look(self.wanted, self.options.first_look, then=whole)
         self.looking = self._work(look) if look else 0.0
         return [look, whole] if look else [whole]
+
+    def _is_seen(self, index: Index) -> bool:
+        """Whether an earlier run has left a head wherever the user looks."""
+        if self.options.first_look is None or isinstance(self.heads, Window):
+            return True
+        return bool(self.heads.read_reached(index, self.options.first_look).all())
 
     def _work(self, each: Pass) -> float:
         """How much a pass computes; 1 is a piece to the deepest head."""

@@ -40,10 +40,7 @@ from napari_unetpp.training.options import FinetuneOptions, patch_for
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
 from napari_unetpp.training.start import depth_on_cpu, origin_of, start, strips_of
-from napari_unetpp.training.study import (
-    cut_out,
-    settled,
-)
+from napari_unetpp.training.study import cut_out, settled
 from napari_unetpp.training.validate import Scores, validate
 
 SAVE_EVERY = 10.0
