@@ -222,9 +222,17 @@ def test_on_a_cpu_the_depth_hangs_on_which_heads_were_good(before, depth):
     assert depth_on_cpu(before) == depth
 
 
-def test_l2_is_enough_for_a_model_that_knows_nothing(tiny_model, output):
-    run(tiny_model, [correction(0)], output, options(4, depth=None))
-    assert read_model(output).spec.depth == 2
+@pytest.mark.parametrize(("blind", "depth"), [((3,), 2), ((1, 2), 3)])
+def test_what_is_trained_to_on_a_cpu_are_the_heads_that_were_good(make_model, output, blind, depth):
+    model = make_model()
+    with torch.no_grad():
+        for classifier in model.network.classifiers.values():
+            classifier.weight.fill_(0.0)
+            classifier.bias.fill_(5.0)  # all is foreground
+        for head in blind:
+            list(model.network.classifiers.values())[head - 1].bias.fill_(-5.0)
+    run(model, [correction(0)], output, options(4, depth=None))
+    assert read_model(output).spec.depth == depth
 
 
 @pytest.mark.parametrize("depth", [0, 4])

@@ -20,8 +20,8 @@ def gate(monkeypatch):
     steps = threading.Semaphore(0)
     compute = engine.Run._probabilities
 
-    def slowly(self, network, tile):
-        for values in compute(self, network, tile):
+    def slowly(self, *arguments):
+        for values in compute(self, *arguments):
             assert steps.acquire(timeout=60)
             yield values
 
