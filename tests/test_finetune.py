@@ -560,3 +560,4 @@ def test_the_rate_hangs_on_how_right_the_old_version_was(tuned, tmp_path):
     assert max(events[0].scores[HELD_OUT].values()) > 0.6
     assert rate() == pytest.approx(0.15 * FIT.learning_rate)
     assert rate(start="nothing") == FIT.learning_rate
+    assert read_model(output).spec.history[-1].settings["halfway"] is False  # of random weights

@@ -149,15 +149,15 @@ class Finetuning:
 
     def _nearer(
         self, network: UNetPlusPlus, scores: Scores | None
-    ) -> tuple[UNetPlusPlus, Scores | None]:
-        """Half the way from the old version, where that is as good on what is held out."""
+    ) -> tuple[UNetPlusPlus, Scores | None, bool]:
+        """Half the way from the old version, where that is as good on what is held out; if so."""
         if self.begun is None or scores is None:
-            return network, scores
+            return network, scores, False
         half = halfway(self.begun, network)
         found = self._validated(half, self.scored)
         if found is None or not is_as_good(found.kinds, scores.kinds):
-            return network, scores
-        return half, found
+            return network, scores, False
+        return half, found, True
 
     def _fit(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
         left = self.options.minutes - (time.monotonic() - self.started) / 60
@@ -201,7 +201,9 @@ class Finetuning:
         self.best = event.scores
         return True
 
-    def _save(self, network: UNetPlusPlus, scores: Scores | None, steps: int) -> Result:
+    def _save(
+        self, network: UNetPlusPlus, scores: Scores | None, is_halfway: bool, steps: int
+    ) -> Result:
         before = {} if self.before is None else _kinds(self.before)
         after = {} if scores is None else _kinds(scores)
         verdict = self._verdict(scores)
@@ -211,7 +213,7 @@ class Finetuning:
         heads = {} if scores is None else dict(scores.kinds[HELD_OUT])
         entry = HistoryEntry(
             **origin_of(self.model, self.options, self.corrections),
-            settings=self._settings(steps),
+            settings={**self._settings(steps), "halfway": is_halfway},
             scores={"heads": heads, "before": before, "after": after, "verdict": verdict.sentence},
             software=software(),
         )
