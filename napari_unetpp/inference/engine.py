@@ -8,7 +8,6 @@ from contextlib import closing
 from math import prod
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from napari_unetpp.errors import UserError
@@ -17,11 +16,11 @@ from napari_unetpp.inference.chunks import UnreadableError
 from napari_unetpp.inference.devices import (
     choose_device,
     is_out_of_memory,
-    memory_format,
     release_memory,
     tune_allocator,
 )
 from napari_unetpp.inference.events import TileEvent
+from napari_unetpp.inference.forward import probabilities
 from napari_unetpp.inference.grid import Grid
 from napari_unetpp.inference.growth import Growth
 from napari_unetpp.inference.heads import Heads, Window
@@ -209,7 +208,8 @@ class Run:
             return
         share = self.grid.to_image(tile.share(done), tile.region, target)[part]
         heads = self.model.spec.up_to(each.depth)
-        for k, values in zip(heads, self._probabilities(network, pixels, each.depth), strict=True):
+        computed = probabilities(network, pixels, each.depth, self.device)
+        for k, values in zip(heads, computed, strict=True):
             found = self.grid.to_image(values, tile.region, target)[(slice(None), *part)]
             self._blend_in(k, index, region, found, share)
             fraction = start + self.shares[k] / self.shares[each.depth] * (stop - start)
@@ -226,23 +226,6 @@ class Run:
     ) -> None:
         values = blend(self.heads.read_head(head, index, region), found, share)
         self.heads.write(head, index, region, values)
-
-    def _probabilities(
-        self, network: Network, tile: NDArray[np.float32], depth: int
-    ) -> Iterator[NDArray[np.float32]]:
-        """Probabilities ``(class, *spatial)`` of each head of one tile ``(c, *spatial)``."""
-        with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(tile))[None]
-            batch = batch.to(self.device.kind, self.device.dtype)
-            batch = batch.to(memory_format=memory_format(network.dims))
-            heads = network.heads(batch, depth)
-        while True:
-            with torch.inference_mode():  # it must not stay on while the caller has control
-                logits = next(heads, None)
-                if logits is None:
-                    return
-                probabilities = logits[0].float().sigmoid().cpu().numpy()
-            yield probabilities
 
     def _leave_out(self, error: UnreadableError, index: Index, region: Region) -> None:
         """Name the place that can't be read; the rest goes on."""

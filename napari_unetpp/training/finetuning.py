@@ -17,31 +17,23 @@ from napari_unetpp.inference.devices import (
     Device,
     choose_device,
     is_out_of_memory,
-    prepared,
     release_memory,
 )
-from napari_unetpp.inference.tiles import halo
 from napari_unetpp.models.file import Model, save_model
 from napari_unetpp.models.spec import HistoryEntry, ModelSpec
 from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.training.corrections import Correction
-from napari_unetpp.training.fit import Fit, FitEvent
-from napari_unetpp.training.gate import describe, enough, judge
-from napari_unetpp.training.gentle import halfway, is_as_good, rate_for
+from napari_unetpp.training.fit import Fit
+from napari_unetpp.training.gentle import rate_for
 from napari_unetpp.training.material import Material
-from napari_unetpp.training.messages import (
-    HELD_OUT,
-    FinetuneEvent,
-    Result,
-    ScoresByKind,
-    Verdict,
-)
+from napari_unetpp.training.messages import HELD_OUT, FinetuneEvent, Result
 from napari_unetpp.training.options import FinetuneOptions, patch_for
+from napari_unetpp.training.referee import Referee, by_kind
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
 from napari_unetpp.training.start import depth_on_cpu, origin_of, start, strips_of
-from napari_unetpp.training.study import cut_out, settled
-from napari_unetpp.training.validate import Scores, validate
+from napari_unetpp.training.study import settled
+from napari_unetpp.training.validate import Scores
 
 SAVE_EVERY = 10.0
 """Seconds between saves where nothing is held out, so that a kill loses little."""
@@ -80,11 +72,8 @@ class Finetuning:
         normalisation = settled(self.spec.normalisation, (*corrections, *earlier))
         self.spec = self.spec.model_copy(update={"normalisation": normalisation})
         self.material = self._as_seen_by(self.spec)
-        self.scored: list[Sample] = []  # what is held out, as far as a network sees
         self.begun: UNetPlusPlus | None = None  # before anything is learnt, from a model
-        self.before: Scores | None = None
-        self.can_tell: bool | None = None  # whether enough is held out
-        self.best: Scores | None = None
+        self.referee = Referee(model, options.name, device)
 
     def _as_seen_by(self, spec: ModelSpec) -> Material:
         strips, seed = strips_of(self.model.spec), self.options.fit.seed
@@ -110,35 +99,23 @@ class Finetuning:
             self._give_way()
 
     def _attempt(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
-        if self.can_tell is None:
-            self._score_before()
+        referee = self.referee
+        if referee.can_tell is None:
+            referee.score_before(self.network, self.material.held_out, self._held_out_before())
             self._settle()
-            yield self._event(0, 0.0, scores=None if self.before is None else _kinds(self.before))
-        # A network that is less deep sees less far around.
-        context = halo(self.spec.depth, self.spec.architecture)
-        pieces = self.material.held_out if self.can_tell else []
-        self.scored = [cut_out(sample, context) for sample in pieces]
+            before = referee.before
+            yield self._event(0, 0.0, scores=None if before is None else by_kind(before))
+        referee.look_at(self.material.held_out, self.spec)
         yield from self._fit(stop)
-
-    def _score_before(self) -> None:
-        """Score the old version, and see whether that tells enough.
-
-        One that finds more classes than a new model can't be compared with it.
-        """
-        old, classes = self.model.network, len(self.spec.classes)
-        if old.classes > classes:
-            self.can_tell = enough(self._validated(self.network, self.material.held_out))
-            return
-        self.before = self._validated(old.with_classes(classes), self._held_out_before())
-        self.can_tell = enough(self.before)
 
     def _settle(self) -> None:
         """How deep and how fast to learn hangs on how good the old version's heads are."""
         if self.options.start == "nothing":
             self.fit_options = replace(self.fit_options, last_rate=0.0)
             return
-        if self.before is not None and self.can_tell:
-            kinds = self.before.kinds
+        before = self.referee.before
+        if before is not None and self.referee.can_tell:
+            kinds = before.kinds
             rate = rate_for(self.fit_options.learning_rate, kinds[HELD_OUT])
             self.fit_options = replace(self.fit_options, learning_rate=rate)
             depth = depth_on_cpu(kinds)
@@ -147,24 +124,12 @@ class Finetuning:
                 self.spec, self.network = self.spec.cut_to(depth), self.network.up_to(depth)
         self.begun = copy.deepcopy(self.network)
 
-    def _nearer(
-        self, network: UNetPlusPlus, scores: Scores | None
-    ) -> tuple[UNetPlusPlus, Scores | None, bool]:
-        """Half the way from the old version, where that is as good on what is held out; if so."""
-        if self.begun is None or scores is None:
-            return network, scores, False
-        half = halfway(self.begun, network)
-        found = self._validated(half, self.scored)
-        if found is None or not is_as_good(found.kinds, scores.kinds):
-            return network, scores, False
-        return half, found, True
-
     def _fit(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
         left = self.options.minutes - (time.monotonic() - self.started) / 60
         fit = Fit(
             self.network,
             self.material.learnt,
-            self.scored,
+            self.referee.scored,
             replace(
                 self.fit_options,
                 minutes=max(left, 0.01),
@@ -177,36 +142,25 @@ class Finetuning:
         for event in fit.run(stop):
             step = event.step
             result = None
-            blindly = not self.scored and self._seconds() - saved > SAVE_EVERY
-            if self._is_best(event) or blindly:
-                result = self._save(*self._nearer(fit.best, event.scores), step)
+            blindly = not self.referee.scored and self._seconds() - saved > SAVE_EVERY
+            if self.referee.is_best(event) or blindly:
+                result = self._save(fit.best, event.scores, step)
                 saved = self._seconds()
             yield self._event(
                 step,
                 max(step / event.steps, self._seconds() / 60 / self.options.minutes),
                 loss=event.loss,
-                scores=None if event.scores is None else _kinds(event.scores),
+                scores=None if event.scores is None else by_kind(event.scores),
                 result=result,
             )
-        if self.best is None and step:  # stopped early, or nothing is held out
-            best = self._nearer(fit.best, self._validated(fit.best, self.scored))
-            yield self._event(step, 1.0, result=self._save(*best, step))
+        if self.referee.best is None and step:  # stopped early, or nothing is held out
+            result = self._save(fit.best, self.referee.score(fit.best), step)
+            yield self._event(step, 1.0, result=result)
 
-    def _is_best(self, event: FitEvent) -> bool:
-        """Also of what was saved before memory ran out and it began anew."""
-        if event.scores is None or not event.is_best:
-            return False
-        if self.best is not None and event.scores.mean <= self.best.mean:
-            return False
-        self.best = event.scores
-        return True
-
-    def _save(
-        self, network: UNetPlusPlus, scores: Scores | None, is_halfway: bool, steps: int
-    ) -> Result:
-        before = {} if self.before is None else _kinds(self.before)
-        after = {} if scores is None else _kinds(scores)
-        verdict = self._verdict(scores)
+    def _save(self, learnt: UNetPlusPlus, learnt_scores: Scores | None, steps: int) -> Result:
+        referee = self.referee
+        network, scores, is_halfway = referee.nearer(self.begun, learnt, learnt_scores)
+        before, after, verdict = by_kind(referee.before), by_kind(scores), referee.verdict(scores)
         result = Result(
             verdict=verdict, before=before, after=after, seconds=self._seconds(), steps=steps
         )
@@ -220,11 +174,6 @@ class Finetuning:
         spec = self.spec.model_copy(update={"history": (*self.spec.history, entry)})
         save_model(network, spec, self.output)
         return result
-
-    def _verdict(self, scores: Scores | None) -> Verdict:
-        if self.options.name is None:
-            return judge(self.before, scores)
-        return describe(self.before, scores, name=self.options.name, other=self.model.spec.name)
 
     def _settings(self, steps: int) -> dict[str, Any]:
         settings = dataclasses.asdict(self.options)
@@ -243,11 +192,6 @@ class Finetuning:
     def _patch(self) -> tuple[int, ...]:
         return self.fit_options.patch or patch_for(self.spec.depth, self.spec.dims)
 
-    def _validated(self, network: UNetPlusPlus, samples: Sequence[Sample]) -> Scores | None:
-        if not samples:
-            return None
-        return validate(prepared(network, self.device), samples, self.device)
-
     def _give_way(self) -> None:
         """Smaller patches; on a GPU, when these are small already, the CPU."""
         release_memory(self.device)
@@ -257,7 +201,7 @@ class Finetuning:
             self.notice = f"Memory ran out on {self.device.label}: patches of {side} pixels now."
         elif self.device.kind != "cpu":
             self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."
-            self.device = choose_device("cpu")
+            self.device = self.referee.device = choose_device("cpu")
             self.fit_options = replace(self.fit_options, patch=self.options.fit.patch)
         else:
             raise UserError(
@@ -279,7 +223,3 @@ class Finetuning:
 
     def _seconds(self) -> float:
         return time.monotonic() - self.started
-
-
-def _kinds(scores: Scores) -> ScoresByKind:
-    return {kind: dict(heads) for kind, heads in scores.kinds.items()}
