@@ -97,7 +97,7 @@ def measure(turns: int, minutes: float) -> tuple[float, list[Turn], float]:
         _paint(viewer, dock)
         rest(5)
         start, done = memory(), []
-        dock.finetune_part.panel.minutes_box.setValue(minutes)
+        dock.finetune_part.panel.form.minutes_box.setValue(minutes)
         for _ in range(turns):
             done.append(_turn(dock))
         stopped = _stop(dock)
@@ -124,7 +124,7 @@ def _turn(dock: Any) -> Turn:
 def _stop(dock: Any) -> float:
     """Stop in the middle of a step, after the first version was saved."""
     panel, finetuning = dock.finetune_part.panel, dock.finetune_part.finetuning
-    panel.minutes_box.setValue(2)
+    panel.form.minutes_box.setValue(2)
     panel.button.click()
     wait_until(lambda: finetuning.trainer.result is not None, patience=1200)
     rest(0.5)

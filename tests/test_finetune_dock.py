@@ -389,7 +389,7 @@ def test_around_edits_just_what_is_near_is_known(qtbot, dock, segmented, child):
     layer = segmented()
     stroke(layer, 10, 12)
     dock.finetune_part.panel.learn_box.setCurrentText("around edits")
-    dock.finetune_part.panel.margin_box.setValue(7)
+    dock.finetune_part.panel.form.margin_box.setValue(7)
     press(qtbot, dock)
     (correction,) = child.learnt()
     near = ndimage.distance_transform_edt(~correction.wrong) <= 7
@@ -511,9 +511,9 @@ def test_corrections_of_another_family_are_not_used(
 def test_the_wishes_reach_the_child(qtbot, dock, segmented, child, tiny_store):
     stroke(segmented(), 10, 12)
     panel = dock.finetune_part.panel
-    panel.minutes_box.setValue(7.5)
-    panel.depth_box.setCurrentText("L2")
-    panel.start_box.setCurrentText("nothing")
+    panel.form.minutes_box.setValue(7.5)
+    panel.form.depth_box.setCurrentText("L2")
+    panel.form.start_box.setCurrentText("nothing")
     dock.segment_panel.device_box.setCurrentText("cpu")
     dock.segment_panel.background_box.setCurrentText("bright")
     press(qtbot, dock)
@@ -1441,7 +1441,7 @@ def test_a_real_child_makes_a_version(qtbot, dock, corrected, tiny_store):
     """Whether it is better in so short a time depends on the machine; if not, it is kept so."""
     dock.finetune_fold.open()
     panel = dock.finetune_part.panel
-    panel.minutes_box.setValue(0.15)
+    panel.form.minutes_box.setValue(0.15)
     press(qtbot, dock, timeout=PATIENCE)
     assert "IoU on held-out corrections" in panel.outcome.verdict.text()
     if panel.outcome.keep_button.isVisibleTo(panel):
@@ -1457,7 +1457,7 @@ def test_a_real_child_makes_a_version(qtbot, dock, corrected, tiny_store):
 @pytest.mark.slow
 def test_a_real_child_stops_when_it_is_told(qtbot, dock, corrected):
     panel = dock.finetune_part.panel
-    panel.minutes_box.setValue(60)
+    panel.form.minutes_box.setValue(60)
     press_only(dock)
     qtbot.waitUntil(lambda: "Step 3" in panel.message.text(), timeout=PATIENCE)
     started = time.monotonic()
@@ -1473,7 +1473,7 @@ def test_the_window_answers_while_a_real_child_trains(qtbot, dock, corrected):
     """No turn of the event loop takes 100 ms of the thread's own time, as in `test_dock`."""
     dock.finetune_fold.open()
     panel = dock.finetune_part.panel
-    panel.minutes_box.setValue(60)
+    panel.form.minutes_box.setValue(60)
     beats = [time.thread_time()]
     timer = QTimer()
     timer.timeout.connect(lambda: beats.append(time.thread_time()))

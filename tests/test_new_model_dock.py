@@ -327,7 +327,8 @@ def test_painting_on_results_is_for_the_new_model_and_for_the_old(qtbot, dock, d
     mask = part.keeper.mask_of(layer)
     assert mask.families == {tiny_store.lineage("tiny"), tiny_store.lineage("new")}
 
-    part.panel.minutes_box.setValue(0.1)  # once more, from the new one, with nothing else painted
+    # Once more, from the new one, with nothing else painted.
+    part.panel.form.minutes_box.setValue(0.1)
     part.panel.button.click()
     qtbot.waitUntil(lambda: not part.busy, timeout=PATIENCE)
     assert "IoU on held-out corrections" in part.panel.outcome.verdict.text()

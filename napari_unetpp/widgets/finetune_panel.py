@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
-
 from napari.components import LayerList
 from napari.layers import Labels
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
-    QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_unetpp.training.messages import FinetuneEvent
 from napari_unetpp.widgets.curve import Curve
+from napari_unetpp.widgets.finetune_form import FinetuneForm, Wishes
 from napari_unetpp.widgets.fold import Fold
 from napari_unetpp.widgets.layer_box import LayerBox
-from napari_unetpp.widgets.lesson import LABELS, LEARN, Lesson
+from napari_unetpp.widgets.lesson import LEARN
 from napari_unetpp.widgets.outcome import Outcome
 
 _LEARN_TIPS = {
@@ -36,30 +31,6 @@ _LEARN_TIPS = {
     "checked planes": "Just the planes that you marked as checked, which are right all over",
     "scribbles": "A layer of your own: 0 is unlabelled, 1 background, 2 and more the classes",
 }
-_AUTO = "auto"
-MINUTES = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the panel asks for.
-
-    Attributes
-    ----------
-    lesson : Lesson
-        What is right in the masks.
-    minutes : float
-        Time to take.
-    depth : int, optional
-        The deepest head of the new version; by default the measured best for the device.
-    start : {"model", "nothing"}
-        Where to start from.
-    """
-
-    lesson: Lesson
-    minutes: float
-    depth: int | None
-    start: Literal["model", "nothing"]
 
 
 class FinetunePanel(QWidget):
@@ -92,11 +63,7 @@ class FinetunePanel(QWidget):
         self.message = QLabel()
         self.curve: Curve | None = None
         self.outcome = Outcome()
-        self.minutes_box = QDoubleSpinBox()
-        self.depth_box = QComboBox()
-        self.start_box = QComboBox()
-        self.margin_box = QSpinBox()
-        self.labels_box = QComboBox()
+        self.form = FinetuneForm()
         self._running = False
         self._lay_out()
         self._connect()
@@ -106,25 +73,7 @@ class FinetunePanel(QWidget):
 
     def wishes(self) -> Wishes:
         """What the user asks for."""
-        depth = self.depth_box.currentText()
-        learn = LEARN[self.learn_box.currentIndex()]
-        return Wishes(
-            lesson=Lesson(
-                learn=learn,
-                labels=LABELS[self.labels_box.currentIndex()],
-                margin=self.margin_box.value(),
-            ),
-            minutes=self.minutes_box.value(),
-            depth=None if depth == _AUTO else int(depth.removeprefix("L")),
-            start="nothing" if self.start_box.currentIndex() == 1 else "model",
-        )
-
-    def offer_depths(self, heads: Sequence[int]) -> None:
-        """The heads that the chosen model has."""
-        chosen = self.depth_box.currentText()
-        self.depth_box.clear()
-        self.depth_box.addItems([_AUTO, *(f"L{k}" for k in heads)])
-        self.depth_box.setCurrentText(chosen)
+        return self.form.wishes(LEARN[self.learn_box.currentIndex()])
 
     def offer_restore(self, sentence: str) -> None:
         """Offer to bring corrections back; an empty sentence takes the offer away."""
@@ -219,33 +168,7 @@ class FinetunePanel(QWidget):
             self.outcome,
         ):
             self._column.addWidget(widget)
-        self._column.addWidget(self._advanced())
-
-    def _advanced(self) -> Fold:
-        self.minutes_box.setRange(0.1, 600)
-        self.minutes_box.setSingleStep(0.5)
-        self.minutes_box.setDecimals(1)
-        self.minutes_box.setValue(MINUTES)
-        self.minutes_box.setSuffix(" min")
-        self.depth_box.setToolTip(
-            "The deepest head of the new version; auto is all on a GPU. On a CPU it is L2, where "
-            "that was about as good as deeper heads, else L3: these learn most in two minutes"
-        )
-        self.start_box.addItems(["the chosen model", "nothing"])
-        self.labels_box.addItems(LABELS)
-        self.labels_box.setToolTip("What the numbers in a layer of your own are")
-        self.margin_box.setRange(1, 512)
-        self.margin_box.setValue(Lesson().margin)
-        self.margin_box.setSuffix(" px")
-        self.margin_box.setToolTip("What is near, where it is learnt around the edits")
-        content = QWidget()
-        form = QFormLayout(content)
-        form.addRow("Time", self.minutes_box)
-        form.addRow("Depth", self.depth_box)
-        form.addRow("Start from", self.start_box)
-        form.addRow("Margin", self.margin_box)
-        form.addRow("Labels are", self.labels_box)
-        return Fold("Advanced", content)
+        self._column.addWidget(Fold("Advanced", self.form))
 
     def _connect(self) -> None:
         self.button.clicked.connect(self._on_click)

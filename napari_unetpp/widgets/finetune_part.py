@@ -204,7 +204,7 @@ class FinetunePart(QObject):
             spec = self.segment_panel.model_box.spec()
         except UserError:
             return  # the dock's first part says it
-        self.panel.offer_depths(spec.heads)
+        self.panel.form.offer_depths(spec.heads)
         self.versions.show_choices()
         self.offer_recovery()
 

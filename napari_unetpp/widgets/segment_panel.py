@@ -7,12 +7,10 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -20,11 +18,10 @@ from qtpy.QtWidgets import (
 from napari_unetpp.errors import UserError
 from napari_unetpp.evaluation.remembered import recall
 from napari_unetpp.inference.layout import Layout
-from napari_unetpp.inference.openvino_packages import OPENVINO
 from napari_unetpp.models import Store
 from napari_unetpp.models.header import read_digest
+from napari_unetpp.widgets.advanced_form import AdvancedForm
 from napari_unetpp.widgets.axes_edit import AxesEdit
-from napari_unetpp.widgets.cache_row import CacheRow
 from napari_unetpp.widgets.channel_row import ChannelRow
 from napari_unetpp.widgets.depth_row import DepthRow
 from napari_unetpp.widgets.fold import Fold
@@ -41,8 +38,6 @@ from napari_unetpp.widgets.preferences import Preferences
 from napari_unetpp.widgets.run_part import RunPart
 from napari_unetpp.widgets.sources import check_match
 from napari_unetpp.widgets.where_row import WhereRow
-
-BACKGROUNDS = ("auto", "dark", "bright")
 
 
 class SegmentPanel(QWidget):
@@ -83,12 +78,11 @@ class SegmentPanel(QWidget):
         self.run_part = RunPart()
         self.button, self.bar = self.run_part.button, self.run_part.bar
         self.message, self.say = self.run_part.message, self.run_part.say
-        self.device_box = _combo(("auto", "cpu", "cuda", "mps", OPENVINO), preferences.device)
-        self.tile_box = QSpinBox()
-        self.background_box = _combo(BACKGROUNDS, "auto")
-        self.cache_row = CacheRow()
+        self.advanced = advanced = AdvancedForm(preferences)
+        self.device_box, self.tile_box = advanced.device_box, advanced.tile_box
+        self.background_box, self.cache_row = advanced.background_box, advanced.cache_row
         self._watched: Image | None = None
-        self._lay_out(preferences)
+        self._lay_out()
 
         self.image_box.layer_changed.connect(self._on_image)
         self.axes_edit.axes_changed.connect(self._on_axes)
@@ -150,15 +144,7 @@ class SegmentPanel(QWidget):
         self.image_box.disconnect_layers()
         self.channel_row.disconnect_layers()
 
-    def _lay_out(self, preferences: Preferences) -> None:
-        self.tile_box.setRange(0, 8192)
-        self.tile_box.setSpecialValueText("auto")
-        self.tile_box.setToolTip("Largest side of a tile; auto takes what fits into memory")
-        self.tile_box.setSingleStep(64)
-        self.tile_box.setSuffix(" px")
-        self.tile_box.setValue(preferences.tile)
-        self.background_box.setToolTip("auto tells from the median of the plane")
-        self.device_box.setToolTip("auto takes CUDA, then MPS, then the CPU")
+    def _lay_out(self) -> None:
         self.full_size_box.setToolTip("Segment the view at full size, not as it is shown")
         self.full_size_box.setVisible(False)
         self.how_deep_button.setToolTip(
@@ -182,18 +168,11 @@ class SegmentPanel(QWidget):
         where.addWidget(self.full_size_box)
         form.addRow("Where", where)
 
-        advanced = QWidget()
-        advanced_form = QFormLayout(advanced)
-        advanced_form.addRow("Device", self.device_box)
-        advanced_form.addRow("Tile", self.tile_box)
-        advanced_form.addRow("Background", self.background_box)
-        advanced_form.addRow("On the disk", self.cache_row)
-
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(form)
         column.addWidget(self.run_part)
-        self.advanced_fold = Fold("Advanced", advanced)
+        self.advanced_fold = Fold("Advanced", self.advanced)
         column.addWidget(self.advanced_fold)
 
     def _on_model(self) -> None:
@@ -262,10 +241,3 @@ class SegmentPanel(QWidget):
     def _layout(self) -> Layout | None:
         """Of the chosen layer, without others."""
         return self.image and Layout.of(image_data(self.image), self.axes_edit.axes)
-
-
-def _combo(choices: tuple[str, ...], chosen: str) -> QComboBox:
-    box = QComboBox()
-    box.addItems(choices)
-    box.setCurrentText(chosen)
-    return box
