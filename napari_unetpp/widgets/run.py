@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -21,6 +20,7 @@ from napari_unetpp.inference.layout import Index, Layout
 from napari_unetpp.inference.room import fits_in_memory
 from napari_unetpp.widgets.job import Job
 from napari_unetpp.widgets.memory import RELEASE
+from napari_unetpp.widgets.status import Status
 from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:  # torch is imported in the thread
@@ -37,40 +37,6 @@ SHOWN_WITHIN = 0.2
 
 BYTES_A_PIXEL = 17.0
 """Of four heads and how far they are, and of their layers: what is shown, what was, and where."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """How far a run is.
-
-    Attributes
-    ----------
-    fraction : float
-        0 to 1.
-    head : int
-        The last that came; 0 if that tile could not be read, or none came yet.
-    plane, planes : int
-        Which plane is being computed, from 1, and how many there are.
-    seconds, remaining : float
-        Since the start of what is being done, and to the end as it looks.
-    device, reason : str
-        Where, like "CPU, bf16", and why there.
-    size : str
-        In which size a multiscale image is segmented, like " · at 1/4 size"; else empty.
-    preparing : str
-        What is being done before the first tile; else empty.
-    """
-
-    fraction: float
-    head: int
-    plane: int
-    planes: int
-    seconds: float
-    remaining: float
-    device: str
-    reason: str
-    size: str
-    preparing: str = ""
 
 
 class Run(QObject):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_unetpp.widgets.run import Status
+from napari_unetpp.widgets.status import Status
 
 BUSY_AFTER = 1500
 """Milliseconds without a tile after which the bar moves: for each of its steps all of the window
 is drawn."""
+STATUS_AFTER = 200
+"""Milliseconds until the latest status is shown, for the same reason: tiles may come faster."""
 
 
 class RunPart(QWidget):
@@ -30,6 +32,11 @@ class RunPart(QWidget):
         self.bar = QProgressBar()
         self.message = QLabel()
         self._running = self._possible = False
+        self._status: Status | None = None  # that is to be shown
+        self._status_timer = QTimer(self)
+        self._status_timer.setSingleShot(True)
+        self._status_timer.setInterval(STATUS_AFTER)
+        self._status_timer.timeout.connect(self._show_status)
         self._busy_timer = QTimer(self)
         self._busy_timer.setSingleShot(True)
         self._busy_timer.setInterval(BUSY_AFTER)
@@ -55,13 +62,22 @@ class RunPart(QWidget):
             self.say("Loading the model …")
         else:
             self._busy_timer.stop()
+            self._status_timer.stop()
 
     def show_status(self, status: Status) -> None:
-        """Show how far a run is."""
+        """Show how far a run is, in a moment."""
+        self._status = status
+        if not status.preparing:
+            self._busy_timer.stop()
+        if not self._status_timer.isActive():
+            self._status_timer.start()
+
+    def _show_status(self) -> None:
+        status = self._status
+        assert status is not None
         if status.preparing:  # the bar goes on moving
             self.say(f"{status.preparing} {status.seconds:.0f} s · {status.device}", status.reason)
             return
-        self._busy_timer.stop()
         plane = f" · {status.plane}/{status.planes}" if status.planes > 1 else ""
         left = f" · {status.remaining:.0f} s left" if status.remaining >= 1 else ""
         head = f"L{status.head}" if status.head else "a part left out"
