@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from images import noise
+from napari.layers import Labels
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
@@ -24,6 +25,8 @@ from napari_unetpp.network import Architecture
 from napari_unetpp.widgets import SegmentDock, run, run_demo
 from napari_unetpp.widgets.commands import segment_active_layer
 from napari_unetpp.widgets.geometry import METADATA_KEY
+from napari_unetpp.widgets.run_part import STATUS_AFTER, RunPart
+from napari_unetpp.widgets.status import Status
 
 SHAPE = (48, 68)
 LONG = (60, 48, 67)
@@ -692,6 +695,18 @@ def test_samples_open_with_their_scale(viewer, dock, sample):
     )
 
 
+@pytest.mark.parametrize("sample", ["nuclei", "stack", "volume", "histology"])
+def test_the_truth_of_a_sample_lies_on_it(viewer, dock, sample):
+    (image,) = viewer.open_sample("napari-unetpp", sample)
+    (truth,) = viewer.open_sample("napari-unetpp", f"{sample}_truth")
+    assert isinstance(truth, Labels)
+    assert truth.data.shape == image.data.shape[: truth.ndim]
+    assert truth.data.max() > 30
+    assert (truth.scale == image.scale).all()
+    assert truth.units == image.units
+    assert dock.segment_panel.image is image
+
+
 def test_two_viewers_do_not_disturb_each_other(make_napari_viewer, tiny_store, qtbot):
     viewers = [make_napari_viewer(), make_napari_viewer()]
     docks = []
@@ -735,3 +750,31 @@ def test_the_demo_leaves_masks_and_a_picture(tiny_store, tmp_path, monkeypatch, 
         f"nuclei_L{k}.tif" for k in (1, 2, 3)
     ]
     assert imread(tmp_path / "window.png").std() > 10
+
+
+def test_the_latest_status_is_shown_soon_and_none_after_the_end(qtbot):
+    def status(head, fraction):
+        return Status(
+            fraction=fraction,
+            head=head,
+            plane=1,
+            planes=1,
+            seconds=1.0,
+            remaining=5.0,
+            device="CPU",
+            reason="",
+            size="",
+        )
+
+    part = RunPart()
+    qtbot.addWidget(part)
+    part.show_running(True)
+    part.show_status(status(1, 0.1))
+    part.show_status(status(2, 0.25))
+    qtbot.waitUntil(lambda: part.message.text() == "L2 · 5 s left · CPU", timeout=5000)
+    assert part.bar.value() == 250
+    part.show_status(status(3, 0.5))
+    part.show_running(False)
+    part.say("Done")
+    qtbot.wait(2 * STATUS_AFTER)
+    assert part.message.text() == "Done"

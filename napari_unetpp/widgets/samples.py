@@ -33,5 +33,32 @@ def histology() -> list[LayerData]:
     return [_layer("histology")]
 
 
+def nuclei_truth() -> list[LayerData]:
+    """The ground truth of `nuclei`: an id for each nucleus."""
+    return [_truth("nuclei")]
+
+
+def stack_truth() -> list[LayerData]:
+    """The ground truth of `stack`."""
+    return [_truth("stack")]
+
+
+def volume_truth() -> list[LayerData]:
+    """The ground truth of `volume`."""
+    return [_truth("volume")]
+
+
+def histology_truth() -> list[LayerData]:
+    """The ground truth of `histology`."""
+    return [_truth("histology")]
+
+
 def _layer(name: str) -> LayerData:
     return layer_of(read_image(sample_path(name)), _TITLES[name])
+
+
+def _truth(name: str) -> LayerData:
+    labels = read_image(sample_path(f"{name}_labels"))
+    data, options, _ = layer_of(labels, f"{_TITLES[name]} truth")
+    options.pop("rgb", None)
+    return data, options, "labels"
