@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from napari_unetpp.inference import reading
 from napari_unetpp.inference.chunks import ChunkedImage, UnreadableError
+from napari_unetpp.inference.layout import Layout
+from napari_unetpp.inference.normalise import find_limits
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.inference.predict import segment
 
@@ -166,3 +168,55 @@ def test_chunks_that_lie_together_are_read_at_once():
         chunked = ChunkedImage(image)
         np.testing.assert_array_equal(chunked[5:25, 3:40], pixels[5:25, 3:40])
     assert asked == [(slice(0, 30), slice(0, 48))]
+
+
+def scan(*shape):
+    """Objects on dark, as a stitched scan has them: nothing near the corners."""
+    pixels = np.full(shape, 100, np.uint16)
+    middle = tuple(slice(n // 4, n - n // 4) for n in shape[-2:])
+    pixels[..., *middle] = picture(*shape)[..., *middle]
+    return pixels
+
+
+@pytest.mark.usefixtures("tile_by_tile")
+@pytest.mark.parametrize("chunks", [(300, 410), (40, 410), (30, 50)])
+def test_intensities_come_from_all_over_a_plane_whatever_its_chunks(
+    tiny_model, monkeypatch, chunks
+):
+    monkeypatch.setattr(reading, "LARGEST_PART", 30 * 50)
+    pixels = scan(300, 410)
+    found = limits_of(Counted(pixels, chunks), tiny_model)
+    wanted = limits_of(pixels, tiny_model)
+    assert found.low == pytest.approx(wanted.low, rel=0.1)
+    assert found.high == pytest.approx(wanted.high, rel=0.1)
+
+
+def test_intensities_come_from_all_over_a_volume_whatever_its_chunks(make_model, monkeypatch):
+    monkeypatch.setattr(reading, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(reading, "LARGEST_PART", 30 * 50)
+    pixels = scan(40, 120, 160)
+    model = make_model(dims=3, widths=(4, 6, 8))
+    found = limits_of(Counted(pixels, (1, 120, 160)), model)
+    assert found.high == pytest.approx(limits_of(pixels, model).high, rel=0.1)
+
+
+def limits_of(image, model):
+    """What the intensities of the only piece are."""
+    layout = Layout.of(image, dims=model.spec.dims)
+    reader = reading.Reader(image, layout, model.spec.normalisation, in_channels=1)
+    (values,) = reader.intensities(())
+    return find_limits(values, model.spec.normalisation)
+
+
+def test_an_overview_with_fewer_planes_is_read_where_the_plane_is(tiny_model):
+    pixels = np.stack([picture(60, 90, seed=n) + 500 * n for n in range(9)])
+    found = segment(
+        Counted(pixels, (1, 60, 90)),
+        tiny_model,
+        axes="ZYX",
+        options=SegmentOptions(overview=pixels[::2, ::2, ::2], floats=True),
+    )
+    whole = segment(pixels, tiny_model, axes="ZYX", options=SegmentOptions(floats=True))
+    even = abs(found.values - whole.values)[:, :, ::2]  # those that the overview has, too
+    assert found.reached.all()
+    assert even.max() <= 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from math import prod
 from typing import Any
@@ -21,6 +22,11 @@ WHOLE_PIXELS = 1 << 24
 and where there is an overview, tiles are all that is read."""
 SAMPLED_PARTS = 16
 """Parts of a larger one that its intensities are told from, spread evenly."""
+LARGEST_PART = SAMPLED_PIXELS // 4
+"""Pixels of such a part: of a chunk that is larger, just a piece is taken."""
+STEPS = {2: (0.7548776662, 0.5698402910), 3: (0.8191725134, 0.6710436067, 0.5497004779)}
+"""Shares of each axis from one part to the next, which spread any number of parts evenly (Roberts,
+The unreasonable effectiveness of quasirandom sequences, 2018)."""
 
 FloatArray = NDArray[np.float32]
 
@@ -108,8 +114,16 @@ class Reader:
         """
         if self._overview is not None:
             layout = Layout.of(self._overview, self._layout.axes, dims=self._layout.dims)
-            return self._mix(layout.take(self._overview, index))
+            return self._mix(layout.take(self._overview, self._in_overview(index, layout)))
         return self._thinned(index) if self._in_memory else self._sampled(index)
+
+    def _in_overview(self, index: Index, overview: Layout) -> Index:
+        """The place of a piece in an overview, which may have fewer planes as well."""
+        lengths = zip(self._layout.outer_shape, overview.outer_shape, strict=True)
+        return tuple(
+            (2 * n + 1) * there // (2 * here)
+            for n, (here, there) in zip(index, lengths, strict=True)
+        )
 
     def _turn_to(self, index: Index) -> None:
         self._index, self._whole, self._limits = None, None, []
@@ -142,21 +156,21 @@ class Reader:
         return np.concatenate(found, axis=1)
 
     def _spread(self) -> list[Region]:
-        """Chunks of a piece, or pieces of them, evenly spread over it."""
+        """Chunks of a piece, or pieces of large ones, evenly spread over it."""
         axes, shape = self._layout.axes, self._layout.spatial_shape
-        largest = int(SAMPLED_PIXELS ** (1 / self._layout.dims)) // 2
-        sides = [min(self._chunk[axes.index(a)], largest) for a in self._layout.spatial_axes]
-        chunks = [self._chunk[axes.index(a)] for a in self._layout.spatial_axes]
-        counts = [-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True)]
-        numbers = np.linspace(0, prod(counts) - 1, min(SAMPLED_PARTS, prod(counts)))
-        regions = []
-        for number in np.unique(numbers.round().astype(int)):
-            place = np.unravel_index(number, counts)
-            starts = [int(p) * chunk for p, chunk in zip(place, chunks, strict=True)]
-            regions.append(
-                tuple(
-                    slice(start, min(start + side, n))
-                    for start, side, n in zip(starts, sides, shape, strict=True)
-                )
+        sides = [self._chunk[axes.index(a)] for a in self._layout.spatial_axes]
+        while prod(sides) > LARGEST_PART:
+            longest = sides.index(max(sides))
+            sides[longest] = -(-sides[longest] // 2)
+        counts = [-(-n // side) for n, side in zip(shape, sides, strict=True)]
+        places: Iterable[tuple[int, ...]] = np.ndindex(*counts)
+        if prod(counts) > SAMPLED_PARTS:
+            shares = (np.arange(SAMPLED_PARTS)[:, None] * STEPS[len(shape)] + 0.5) % 1
+            places = dict.fromkeys(map(tuple, (shares * counts).astype(int).tolist()))
+        return [
+            tuple(
+                slice(number * side, min((number + 1) * side, n))
+                for number, side, n in zip(place, sides, shape, strict=True)
             )
-        return regions
+            for place in places
+        ]
