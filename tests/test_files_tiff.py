@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import PixelSize, open_image, read_image, tiff_write, write_masks
 from napari_unetpp.files import tiff as tiff_module
+from napari_unetpp.inference.chunks import ChunkedImage
 
 RNG = np.random.default_rng(0)
 PLANES = RNG.integers(0, 60000, (8, 32, 48)).astype(np.uint16)
@@ -175,6 +176,25 @@ def test_sizes_of_ome_that_are_none_are_left_out(
 def lazy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every TIFF counts as large."""
     monkeypatch.setattr(tiff_module, "LAZY_BYTES", 0)
+
+
+@pytest.mark.usefixtures("lazy")
+@pytest.mark.parametrize(
+    ("shape", "photometric", "chunks"),
+    [
+        ((1100, 2100), "minisblack", (1024, 1024)),
+        ((2, 40, 1030), "minisblack", (1, 40, 1024)),
+        ((1030, 60, 3), "rgb", (1024, 60, 3)),
+    ],
+)
+def test_pixels_that_stand_as_they_are_are_read_in_blocks(
+    tmp_path: Path, shape: tuple[int, ...], photometric: Any, chunks: tuple[int, ...]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, shape, np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=photometric)
+    image = open_image(tmp_path / "a.tif")
+    assert image.data.chunks == chunks  # type: ignore[union-attr]
+    np.testing.assert_array_equal(ChunkedImage(image.data)[(slice(None),) * pixels.ndim], pixels)
 
 
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -24,6 +24,8 @@ LAZY_BYTES = 256 << 20
 """Images with more bytes than this stay in their file until they are needed."""
 LARGEST_PAGE = 128 << 20
 """Bytes of a plane that is read as a whole; one that has more is read strip by strip."""
+BLOCK = 1024
+"""Side of the parts in which pixels are read that stand in a file as they are."""
 
 
 def read_tiff(path: Path, axes: str | None = None) -> ImageFile[NDArray[Any]]:
@@ -88,7 +90,12 @@ class _Contiguous:
         file = series.keyframe.parent
         self.shape = tuple(series.shape)
         self.dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
-        self.chunks = (1,) * (len(self.shape) - 2) + self.shape[-2:]
+        # A part can begin anywhere, so these say just how much is read at a time.
+        sides = {"Y": BLOCK, "X": BLOCK, "S": 4}
+        letters = series.axes.upper()
+        self.chunks = tuple(
+            min(sides.get(letter, 1), n) for letter, n in zip(letters, self.shape, strict=True)
+        )
         self._path, self._offset = file.filehandle.path, series.dataoffset or 0
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
