@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.devices import Device
 from napari_unetpp.models.file import read_model
+from napari_unetpp.training import study
 from napari_unetpp.training.augment import Augmentation, draw_patch
 from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.finetune import finetune
@@ -561,3 +562,15 @@ def test_the_rate_hangs_on_how_right_the_old_version_was(tuned, tmp_path):
     assert rate() == pytest.approx(0.15 * FIT.learning_rate)
     assert rate(start="nothing") == FIT.learning_rate
     assert read_model(output).spec.history[-1].settings["halfway"] is False  # of random weights
+
+
+def test_pieces_that_are_held_out_take_no_more_memory_than_they_are_large(make_model, monkeypatch):
+    monkeypatch.setitem(study.PIECE, 2, 16)
+    monkeypatch.setitem(study.CONTEXT, 2, 4)
+    (lesson,), _ = study.lessons_of([correction(0)], make_model().spec, ["held out"])
+    assert len(lesson.held_out) > 8
+    weights = [piece.weight for piece in lesson.held_out]
+    kept = sum((each if each.base is None else each.base).nbytes for each in weights)
+    assert kept <= 3 * sum(each.nbytes for each in weights)
+    scored = sum(int((each > 0).sum()) for each in weights)
+    assert 0.1 < scored / np.prod(SHAPE) < 0.3

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.inference.layout import Region, inside
 from napari_unetpp.inference.normalise import CLEAR_TONE, background_tone
 from napari_unetpp.models.spec import ModelSpec, Normalisation
 from napari_unetpp.training import slabs
@@ -161,10 +162,17 @@ def _pieces(sample: Sample) -> Iterator[Sample]:
             place = tuple(
                 slice(n, min(n + side, part.stop)) for n, part in zip(start, found, strict=True)
             )
-            weight = np.zeros_like(sample.weight)
-            weight[:, *place] = sample.weight[:, *place]
-            if weight.any():
-                yield cut_out(Sample(sample.image, sample.mask, weight, sample.kind), CONTEXT[dims])
+            if sample.weight[:, *place].any():
+                yield _piece(sample, place, CONTEXT[dims])
+
+
+def _piece(sample: Sample, place: Region, context: int) -> Sample:
+    """One piece, of which just what lies in `place` is known."""
+    around = tuple(slice(max(part.start - context, 0), part.stop + context) for part in place)
+    weight = np.zeros_like(sample.weight[:, *around])  # no larger than that, as there are many
+    weight[:, *inside(place, around)] = sample.weight[:, *place]
+    piece = Sample(sample.image[:, *around], sample.mask[:, *around], weight, sample.kind)
+    return cut_out(piece, context)
 
 
 def _places(learnt: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
