@@ -54,7 +54,7 @@ def test_the_button_removes_what_no_layer_shows(viewer, dock, row, segmented, qt
     segmented()
     ended = [sys.executable, "-c", "import os; print(os.getpid())"]
     number = int(subprocess.run(ended, capture_output=True, check=True).stdout)
-    left = room.cache_folder() / f"results-{number}-abc"
+    left = room.cache_folder() / f"{room.prefix_of(number)}abc"
     left.mkdir()
     for layer in [layer for layer in viewer.layers if layer.name.startswith("closed ·")]:
         viewer.layers.remove(layer)
@@ -97,7 +97,7 @@ def test_bytes_in_words():
 
 
 def test_stores_of_other_processes_that_live_are_kept(dock, row, qtbot):
-    other = room.cache_folder() / f"results-{os.getppid()}-abc"
+    other = room.cache_folder() / f"{room.prefix_of(os.getppid())}abc"
     other.mkdir(parents=True)
     row.button.click()
     qtbot.waitUntil(lambda: row.button.isEnabled())

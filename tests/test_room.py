@@ -54,12 +54,15 @@ def test_on_the_disk_is_what_would_be_in_memory(tiny_model, monkeypatch, axes, f
 def test_what_a_killed_process_left_goes_with_the_next_store(folder):
     asked = [sys.executable, "-c", "import os; print(os.getpid())"]
     ended = subprocess.run(asked, capture_output=True, check=True)
-    left, other = folder / f"results-{int(ended.stdout)}-abc", folder / f"results-{os.getpid()}-d"
-    for each in (left, other):
+    number = int(ended.stdout)
+    left, ours = folder / f"{room.prefix_of(number)}a", folder / f"{room.prefix_of(os.getpid())}b"
+    other = folder / f"{room.prefix_of(number, 'another-computer')}c"
+    for each in (left, ours, other):
         each.mkdir(parents=True)
     Heads.empty(Layout("YX", (40, 50)), numbers=(1, 2))
     assert not left.exists()
-    assert other.exists()
+    assert ours.exists()
+    assert other.exists()  # whether its process is gone can't be seen from here
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -116,7 +119,7 @@ def test_a_bound_that_is_none_is_told(monkeypatch, text):
 
 
 def test_the_usual_bound_is_half_of_the_disk_without_the_stores(monkeypatch, folder):
-    store = folder / f"results-{os.getpid()}-a" / "values" / "c"
+    store = folder / f"{room.prefix_of(os.getpid())}a" / "values" / "c"
     store.mkdir(parents=True)
     (store / "0").write_bytes(b"1" * 3000)
     (folder / "tiles.json").write_bytes(b"1" * 500)  # no store
@@ -126,7 +129,7 @@ def test_the_usual_bound_is_half_of_the_disk_without_the_stores(monkeypatch, fol
 
 
 def test_files_that_vanish_while_they_are_counted_are_no_problem(monkeypatch, folder):
-    store = folder / f"results-{os.getpid()}-a"
+    store = folder / f"{room.prefix_of(os.getpid())}a"
     store.mkdir(parents=True)
     for name in "ab":
         (store / name).write_bytes(b"12")

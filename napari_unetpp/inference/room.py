@@ -9,6 +9,8 @@ run begins.
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -89,7 +91,7 @@ def _new_folder(parent: Path) -> Path:
                 f"The results are too large for memory, and just {free / 1e9:.1f} GB are free in "
                 f"{parent}: make room, or name another folder in {CACHE}."
             )
-        return Path(tempfile.mkdtemp(prefix=f"results-{os.getpid()}-", dir=parent))
+        return Path(tempfile.mkdtemp(prefix=prefix_of(os.getpid()), dir=parent))
     except OSError as error:
         raise UserError(
             f"The results are too large for memory, and {parent} can't be written "
@@ -156,11 +158,17 @@ def remove_store(array: Any) -> None:
 
 
 def remove_left_behind() -> None:
-    """Remove the stores of processes that are gone."""
+    """Remove the stores of processes that are gone; what other computers do, nobody knows here."""
     for folder in _stores():
-        number = folder.name.split("-")[1]
-        if not number.isdigit() or not psutil.pid_exists(int(number)):
+        number = folder.name.split("-")[2]
+        is_process = number.isdigit() and folder.name.startswith(prefix_of(int(number)))
+        if is_process and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def prefix_of(process: int, computer: str = platform.node()) -> str:
+    """How the names of the stores of a process begin; computers may share the cache folder."""
+    return f"results-{re.sub(r'[^A-Za-z0-9.]', '_', computer) or 'computer'}-{process}-"
 
 
 def _bound(usual: float) -> float:
@@ -175,7 +183,7 @@ def _bound(usual: float) -> float:
 
 
 def _stores() -> list[Path]:
-    return list(cache_folder().glob("results-*-*")) if cache_folder().is_dir() else []
+    return list(cache_folder().glob("results-*-*-*")) if cache_folder().is_dir() else []
 
 
 def _bytes_in(folder: str | Path) -> int:
