@@ -172,6 +172,18 @@ def test_a_model_that_is_not_better_is_not_kept(data: list[Path], tiny_store: St
     assert own(tiny_store) == {"tiny", "tiny+1"}
 
 
+def test_a_better_version_is_kept_though_nobody_reads_of_it(
+    data: list[Path], tiny_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*arguments: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("napari_unetpp.cli.finetune.results.print", closed)
+    CliRunner().invoke(app, ["finetune", "tiny", *map(str, data), *map(str, ENOUGH)])
+    assert own(tiny_store) == {"tiny", "tiny+1"}
+    assert len(corrections(tiny_store).load()[0]) == 2
+
+
 def test_too_little_to_tell_keeps_nothing(tmp_path: Path, tiny_store: Store) -> None:
     image, mask = scene(0)
     small = (

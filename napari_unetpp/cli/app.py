@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -68,4 +70,7 @@ def _every_command(
 
 def main() -> None:
     """The entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # in a pipe Windows may know no arrows
+            stream.reconfigure(errors="replace")
     app()

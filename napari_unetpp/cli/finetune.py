@@ -108,19 +108,20 @@ def finetune(
         if result is None:
             say("It was stopped before the first step: nothing is kept.")
             raise typer.Exit(NOT_KEPT)
-        _show(result)
         if result.verdict.outcome != "better" and not keep_anyway:
+            _show(result)
             say(f"{result.verdict.sentence} Nothing is kept; --keep-anyway would keep it.")
             raise typer.Exit(NOT_KEPT)
         if name is None:
             kept = store.add_version(candidate, of=parent.spec.name)
         else:
             kept = store.add(candidate, name)
-        say(f"{result.verdict.sentence} The new model is {kept!r}, in {store.path(kept)}.")
     finally:
         candidate.unlink(missing_ok=True)
     for correction in corrections:  # not before: those of a model that is refused teach nothing
         folder.save(correction)
+    _show(result)  # when all is kept: nobody may be there to read it any more
+    say(f"{result.verdict.sentence} The new model is {kept!r}, in {store.path(kept)}.")
 
 
 def _kind(
