@@ -34,9 +34,14 @@ LARGEST_ERROR = 0.01
 
 def main() -> None:
     """Quantise the model in the folder."""
-    threading.Thread(target=_end_with_input, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+
+    import nncf  # noqa: F401  # with all that it loads
+
+    # Not before: on Windows OpenBLAS, of numpy and scipy, looks at the standard input when it is
+    # loaded, and would wait until the thread has read from it, which is never.
+    threading.Thread(target=_end_with_input, daemon=True).start()
     write_quantised(Path(sys.argv[1]))
 
 

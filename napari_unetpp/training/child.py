@@ -36,14 +36,16 @@ def main() -> None:
         out.write(message.model_dump_json(exclude_none=True) + "\n")
         out.flush()
 
-    tasks: queue.Queue[str] = queue.Queue()
-    stop = threading.Event()
-    threading.Thread(target=_listen, args=(tasks, stop), daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(NICENESS)
 
     import napari_unetpp.training.finetune  # noqa: F401  # torch: what makes a cold start slow
 
+    # Not before: on Windows OpenBLAS, of numpy and scipy, looks at the standard input when it is
+    # loaded, and would wait until the thread has read from it.
+    tasks: queue.Queue[str] = queue.Queue()
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(tasks, stop), daemon=True).start()
     tell(Message(kind="ready"))
     try:
         _work(FinetuneTask.model_validate_json(tasks.get()), tell, stop.is_set)
