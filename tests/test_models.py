@@ -96,6 +96,13 @@ def test_half_is_half_the_size(tmp_path, make_model):
     assert 0.45 < sizes[1] / sizes[0] < 0.6
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="it can't be seen here")
+def test_a_model_that_was_read_does_not_hold_its_file(path):
+    model = read_model(path)  # Windows could neither replace nor remove it
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    assert model.spec.name
+
+
 @pytest.mark.parametrize("kept", [0, 1, 7, 8, 100, 0.5, 0.999])
 def test_a_truncated_file_is_refused(path, kept):
     content = path.read_bytes()

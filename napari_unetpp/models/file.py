@@ -110,7 +110,8 @@ def read_model(path: Path) -> Model:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copies, as the tensors would keep the file mapped: Windows can't replace or remove it.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path.name} can't be read as a model: it is truncated or not a .safetensors file "
