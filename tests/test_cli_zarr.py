@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import zarr
 from typer.testing import CliRunner, Result
 
 from napari_unetpp.cli import app
+from napari_unetpp.errors import UserError
 from napari_unetpp.files import PixelSize, open_image, read_image, write_masks
 from napari_unetpp.models import Store
 
@@ -232,6 +234,30 @@ def test_interrupted_run_goes_on(
     again = segment(stack, "-o", out)
     assert again.exit_code == 0
     assert "is complete already" in again.stderr
+
+
+def test_run_whose_masks_were_removed_begins_anew(
+    stack: Path, tmp_path: Path, tiny_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_unetpp.cluster import worker
+
+    out, segment_piece = tmp_path / "masks.zarr", worker._segment_piece
+
+    def broken(plan: Any, number: int) -> None:
+        if number == 1:
+            raise UserError("The disk is full.")
+        segment_piece(plan, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "_segment_piece", broken)
+        assert segment(stack, "-o", out).exit_code != 0
+    shutil.rmtree(out)
+    assert segment(stack, "-o", out).exit_code == 0
+    wanted = tmp_path / "wanted.zarr"
+    assert segment(stack, "-o", wanted).exit_code == 0
+    for name in ("L1", "L3"):
+        found, right = (open_image(folder / name).data for folder in (out, wanted))
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(right))
 
 
 BAD_WAYS: dict[str, tuple[list[str], str]] = {

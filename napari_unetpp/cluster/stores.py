@@ -52,6 +52,9 @@ def prepare(
                 f"{plan.target} was begun with other settings ({changed}): finish it with those, "
                 "or use --force to begin anew."
             )
+        if journal.is_created and not _is_there(plan):
+            journal.remove()  # somebody took the masks away: nothing of them is finished
+            token = journal.begin(plan.settings, model)
     elif target.exists():
         _check_complete(plan)
         return None
@@ -73,6 +76,14 @@ def open_levels(plan: Plan, name: str) -> list[Array[Any]]:
     while isinstance(array := group.get(str(len(arrays))), zarr.Array):
         arrays.append(array)
     return arrays
+
+
+def _is_there(plan: Plan) -> bool:
+    """Whether all masks are there, to be filled."""
+    try:
+        return all(open_levels(plan, name) for name in plan.results)
+    except FileNotFoundError:  # zarr's own errors are of this kind
+        return False
 
 
 def inside(place: Source, name: str) -> Source:
