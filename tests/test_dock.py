@@ -12,7 +12,7 @@ from images import noise
 from napari.layers import Labels
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QThreadPool, QTimer
+from qtpy.QtCore import Qt, QThreadPool, QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QMessageBox
 from skimage.io import imread
 
@@ -593,6 +593,26 @@ def test_axes_are_remembered_with_the_layer(qtbot, viewer, dock):
     dock.segment_panel.image_box.layer = second
     assert edit.text() == "YX"
     dock.segment_panel.image_box.layer = first
+    assert edit.text() == "TYX"
+
+
+def test_axes_count_key_by_key(qtbot, viewer, dock):
+    image = viewer.add_image(noise(3, *SHAPE))
+    other = viewer.add_image(noise(*SHAPE))
+    panel = dock.segment_panel
+    edit = panel.axes_edit
+    panel.image_box.layer = image
+    for letter in "CT":
+        qtbot.keyClick(edit, Qt.Key.Key_Home)
+        qtbot.keyClick(edit, Qt.Key.Key_Delete)
+        assert "2 axes" in edit.toolTip()  # and nothing else is told
+        qtbot.keyClicks(edit, letter)
+        assert edit.text() == f"{letter}YX"
+        assert "2 axes" not in edit.toolTip()
+        assert panel.channel_row.isVisibleTo(panel) == (letter == "C")
+        assert panel.where_row.button("stack").isEnabled() == (letter == "T")
+    panel.image_box.layer = other
+    panel.image_box.layer = image
     assert edit.text() == "TYX"
 
 

@@ -54,5 +54,6 @@ class AxesEdit(QLineEdit):
         self.setToolTip(self.problem or _HELP)
 
     def _tell(self) -> None:
+        self._check()  # Qt tells of what the user edits before it tells that the text is another
         if not self.problem:
             self.axes_changed.emit(self.axes)
