@@ -10,7 +10,6 @@ from napari.components import Dims, ViewerModel
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
-from napari_unetpp.inference.axes import guess_axes
 from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region
 
 METADATA_KEY = "napari_unetpp"
@@ -40,25 +39,6 @@ def size_in_words(layer: Image, level: int) -> str:
 def is_result(layer: Layer) -> bool:
     """Whether a layer was made by the dock, such as the disagreement of heads."""
     return "shows" in layer.metadata.get(METADATA_KEY, {})
-
-
-def axes_of(layer: Image) -> str:
-    """The axes that the user gave the layer before, else the likely ones.
-
-    Raises
-    ------
-    UserError
-        If the image has too few or too many axes.
-    """
-    remembered = layer.metadata.get(METADATA_KEY, {}).get("axes")
-    if remembered:
-        return str(remembered)
-    return guess_axes(image_data(layer).shape, rgb=layer.rgb, labels=layer.axis_labels)
-
-
-def remember_axes(layer: Image, axes: str) -> None:
-    """Keep the axes with the layer, for the next time."""
-    layer.metadata.setdefault(METADATA_KEY, {})["axes"] = axes
 
 
 def index_on_screen(layer: Image, dims: Dims, layout: Layout, level: int = 0) -> Index:
