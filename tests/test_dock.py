@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from images import noise
-from napari.layers import Labels
+from napari.layers import Labels, _layer_actions
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QThreadPool, QTimer
@@ -613,6 +613,20 @@ def test_axes_count_key_by_key(qtbot, viewer, dock):
         assert panel.where_row.button("stack").isEnabled() == (letter == "T")
     panel.image_box.layer = other
     panel.image_box.layer = image
+    assert edit.text() == "TYX"
+
+
+def test_a_copy_of_a_layer_has_axes_of_its_own(qtbot, viewer, dock):
+    image = viewer.add_image(noise(3, *SHAPE), name="cells")
+    edit = dock.segment_panel.axes_edit
+    edit.selectAll()
+    qtbot.keyClicks(edit, "TYX")
+    _layer_actions._duplicate_layer(viewer.layers)  # as the menu does
+    dock.segment_panel.image_box.layer = viewer.layers["cells copy"]
+    assert edit.text() == "TYX"
+    edit.selectAll()
+    qtbot.keyClicks(edit, "ZYX")
+    dock.segment_panel.image_box.layer = image
     assert edit.text() == "TYX"
 
 

@@ -46,5 +46,5 @@ def described_axes(
 
 
 def remember_axes(layer: Image, axes: str) -> None:
-    """Keep the axes with the layer, for the next time."""
-    layer.metadata.setdefault(METADATA_KEY, {})["axes"] = axes
+    """Keep the axes with the layer, for the next time; not with copies that napari made of it."""
+    layer.metadata[METADATA_KEY] = {**layer.metadata.get(METADATA_KEY, {}), "axes": axes}
