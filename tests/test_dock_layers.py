@@ -133,6 +133,23 @@ def test_the_order_of_the_channels_is_the_users(viewer, dock, segmented, two_cha
     np.testing.assert_array_equal(found.layers["L3"].layer.data, wanted[2])
 
 
+@pytest.mark.parametrize("shape", [(40, 60), (41, 60)])
+def test_layers_can_be_added_beside_channels(viewer, dock, segmented, shape):
+    _, second = add_channels(viewer, 40, 60)
+    panel = dock.segment_panel
+    panel.model_box.names.setCurrentText("tiny2")
+    panel.image_box.layer = second
+    later = viewer.add_image(noise(*shape, seed=2), name="C2")
+    boxes = panel.channel_row.layers_row.boxes
+    expected = ["C1", "C2"] if shape == (40, 60) else ["C0", "C1"]
+    assert [box.currentText() for box in boxes] == expected
+    viewer.layers.remove(later)
+    assert [box.currentText() for box in boxes] == ["C0", "C1"]
+    found = segmented()
+    assert found.provenance["layers"] == ["C0", "C1"]
+    assert [layer.name for layer in viewer.layers][2:] == [f"C1 · L{k}" for k in (1, 2, 3)]
+
+
 def test_the_channels_of_a_colour_image_as_layers(viewer, dock, segmented):
     viewer.open_sample("napari-unetpp", "histology")
     panel = dock.segment_panel
