@@ -583,6 +583,24 @@ def test_axes_that_do_not_fit_are_told_in_one_sentence(viewer, dock, axes, word)
     assert not dock.running
 
 
+def test_colour_keeps_its_channels(qtbot, viewer, dock):
+    viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True)
+    edit = dock.segment_panel.axes_edit
+    for axes in ("ZYX", "CYX"):
+        edit.selectAll()
+        qtbot.keyClicks(edit, axes)
+        press_segment(dock)
+        assert last_message() == (
+            f"The axes '{axes}' don't end with C, but the image is colour: end them with C, or "
+            "take Layers ▸ Split RGB."
+        )
+        assert not dock.running
+    edit.selectAll()
+    qtbot.keyClicks(edit, "XYC")
+    press_segment(dock)
+    assert dock.running
+
+
 def test_axes_are_remembered_with_the_layer(qtbot, viewer, dock):
     first = viewer.add_image(noise(3, *SHAPE))
     second = viewer.add_image(noise(*SHAPE))

@@ -197,7 +197,7 @@ class SegmentPanel(QWidget):
                 self.say(str(error))
             else:
                 self.say("")
-            self.axes_edit.show_axes(axes, tuple(image_data(image).shape))
+            self.axes_edit.show_axes(axes, tuple(image_data(image).shape), rgb=image.rgb)
             self._offer_where(suggest=True)
         self._offer_channels()
         self.full_size_box.setVisible(image is not None and image.multiscale)
