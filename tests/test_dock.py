@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from images import noise
-from napari.layers import Labels
+from napari.layers import Labels, _layer_actions
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QThreadPool, QTimer
+from qtpy.QtCore import Qt, QThreadPool, QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QMessageBox
 from skimage.io import imread
 
@@ -583,6 +583,24 @@ def test_axes_that_do_not_fit_are_told_in_one_sentence(viewer, dock, axes, word)
     assert not dock.running
 
 
+def test_colour_keeps_its_channels(qtbot, viewer, dock):
+    viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True)
+    edit = dock.segment_panel.axes_edit
+    for axes in ("ZYX", "CYX"):
+        edit.selectAll()
+        qtbot.keyClicks(edit, axes)
+        press_segment(dock)
+        assert last_message() == (
+            f"The axes '{axes}' don't end with C, but the image is colour: end them with C, or "
+            "take Layers ▸ Split RGB."
+        )
+        assert not dock.running
+    edit.selectAll()
+    qtbot.keyClicks(edit, "XYC")
+    press_segment(dock)
+    assert dock.running
+
+
 def test_axes_are_remembered_with_the_layer(qtbot, viewer, dock):
     first = viewer.add_image(noise(3, *SHAPE))
     second = viewer.add_image(noise(*SHAPE))
@@ -593,6 +611,40 @@ def test_axes_are_remembered_with_the_layer(qtbot, viewer, dock):
     dock.segment_panel.image_box.layer = second
     assert edit.text() == "YX"
     dock.segment_panel.image_box.layer = first
+    assert edit.text() == "TYX"
+
+
+def test_axes_count_key_by_key(qtbot, viewer, dock):
+    image = viewer.add_image(noise(3, *SHAPE))
+    other = viewer.add_image(noise(*SHAPE))
+    panel = dock.segment_panel
+    edit = panel.axes_edit
+    panel.image_box.layer = image
+    for letter in "CT":
+        qtbot.keyClick(edit, Qt.Key.Key_Home)
+        qtbot.keyClick(edit, Qt.Key.Key_Delete)
+        assert "2 axes" in edit.toolTip()  # and nothing else is told
+        qtbot.keyClicks(edit, letter)
+        assert edit.text() == f"{letter}YX"
+        assert "2 axes" not in edit.toolTip()
+        assert panel.channel_row.isVisibleTo(panel) == (letter == "C")
+        assert panel.where_row.button("stack").isEnabled() == (letter == "T")
+    panel.image_box.layer = other
+    panel.image_box.layer = image
+    assert edit.text() == "TYX"
+
+
+def test_a_copy_of_a_layer_has_axes_of_its_own(qtbot, viewer, dock):
+    image = viewer.add_image(noise(3, *SHAPE), name="cells")
+    edit = dock.segment_panel.axes_edit
+    edit.selectAll()
+    qtbot.keyClicks(edit, "TYX")
+    _layer_actions._duplicate_layer(viewer.layers)  # as the menu does
+    dock.segment_panel.image_box.layer = viewer.layers["cells copy"]
+    assert edit.text() == "TYX"
+    edit.selectAll()
+    qtbot.keyClicks(edit, "ZYX")
+    dock.segment_panel.image_box.layer = image
     assert edit.text() == "TYX"
 
 

@@ -341,3 +341,43 @@ def test_parts_that_cannot_be_read_are_named_and_the_rest_is_segmented(viewer, d
     assert not found.heads.reached[0, :, 210:315].any()
     assert found.heads.reached[0, :, :64].all()
     assert found.heads.reached[1].all()
+
+
+@pytest.mark.filterwarnings("ignore:Contours are not displayed")
+@pytest.mark.parametrize("view", ["plane", "3D", "under a volume", "rolled", "in several sizes"])
+def test_next_uncertain_goes_near_once(viewer, dock, segmented, qtbot, view):
+    pixels = noise(3, 600, 700)
+    if view == "in several sizes":
+        pixels = [da.from_array(pixels[:, ::step, ::step], chunks=512) for step in (1, 2)]
+    scale = (1, 0.5, 0.5)
+    if view == "under a volume":
+        viewer.add_image(pixels[0], scale=scale[1:])
+        viewer.add_labels(np.zeros(pixels.shape, np.uint8), scale=scale)
+    else:
+        viewer.add_image(pixels, multiscale=isinstance(pixels, list), scale=scale)
+    dock.segment_panel.where_row.value = "plane"
+    values = segmented().heads.values
+    values[:] = 255
+    values[-1, 0, ..., 300:316, 400:416] = 128
+    if view in ("3D", "under a volume"):
+        viewer.dims.ndisplay = 3
+    elif view == "rolled":
+        viewer.dims.roll()
+        viewer.reset_view()
+    qtbot.wait(100)  # the sliders and the canvas take their places
+    camera = getattr(viewer, "scene", viewer).camera
+    before = camera.zoom
+    dock.heads_panel.next_button.click()
+    qtbot.waitUntil(lambda: camera.zoom > before, timeout=10_000)
+    near = camera.zoom
+    assert 1.2 < near / before < 40
+    for _ in range(3):
+        qtbot.wait(50)  # napari draws
+        dock.heads_panel.next_button.click()
+    assert camera.zoom == near
+    places = {0: viewer.dims.point[0], 1: 154, 2: 204}
+    expected = [places[axis] for axis in viewer.dims.displayed]
+    np.testing.assert_allclose(camera.center[-len(expected) :], expected, atol=4)
+    camera.zoom = 3 * near
+    dock.heads_panel.next_button.click()
+    assert camera.zoom == 3 * near

@@ -7,7 +7,9 @@ import time
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 from images import noise
+from napari.layers import Image, _layer_actions
 
 from napari_unetpp.inference.normalise import find_limits
 from napari_unetpp.inference.predict import segment
@@ -59,6 +61,19 @@ def add_channels(viewer, *shape, count=2, **options):
         viewer.add_image(noise(*shape, seed=number), name=f"C{number}", **options)
         for number in range(count)
     ]
+
+
+def choose(viewer, entry, **options):
+    """Choose an entry of napari's menu Layers, with all of the images selected."""
+    viewer.layers.selection = set(viewer.layers)
+    getattr(_layer_actions, entry)(viewer.layers, **options)
+
+
+def keep_images(viewer):
+    """Remove the results."""
+    for layer in list(viewer.layers):
+        if not isinstance(layer, Image):
+            viewer.layers.remove(layer)
 
 
 def test_one_image_has_nothing_to_choose(viewer, dock):
@@ -116,6 +131,71 @@ def test_the_order_of_the_channels_is_the_users(viewer, dock, segmented, two_cha
     assert [box.layer for box in boxes] == [second, other]
     wanted = segment(np.stack([second.data, first.data]), two_channels, axes="CYX").masks(0.5)
     np.testing.assert_array_equal(found.layers["L3"].layer.data, wanted[2])
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (41, 60)])
+def test_layers_can_be_added_beside_channels(viewer, dock, segmented, shape):
+    _, second = add_channels(viewer, 40, 60)
+    panel = dock.segment_panel
+    panel.model_box.names.setCurrentText("tiny2")
+    panel.image_box.layer = second
+    later = viewer.add_image(noise(*shape, seed=2), name="C2")
+    boxes = panel.channel_row.layers_row.boxes
+    expected = ["C1", "C2"] if shape == (40, 60) else ["C0", "C1"]
+    assert [box.currentText() for box in boxes] == expected
+    viewer.layers.remove(later)
+    assert [box.currentText() for box in boxes] == ["C0", "C1"]
+    found = segmented()
+    assert found.provenance["layers"] == ["C0", "C1"]
+    assert [layer.name for layer in viewer.layers][2:] == [f"C1 · L{k}" for k in (1, 2, 3)]
+
+
+def test_the_channels_of_a_colour_image_as_layers(viewer, dock, segmented):
+    viewer.open_sample("napari-unetpp", "histology")
+    panel = dock.segment_panel
+    row = panel.channel_row.layers_row
+    assert panel.axes_edit.text() == "YXC"
+    choose(viewer, "_split_rgb")
+    assert len(viewer.layers) == 3
+    for layer in viewer.layers:
+        panel.image_box.layer = layer
+        assert panel.axes_edit.text() == "YX"
+    assert row.how.isVisibleTo(panel)
+    row.how.setCurrentText(MEAN)
+    assert len(segmented().provenance["layers"]) == 3
+    keep_images(viewer)
+    choose(viewer, "_merge_stack", rgb=True)
+    assert panel.image.rgb
+    assert panel.axes_edit.text() == "YXC"
+    choose(viewer, "_split_rgb")
+    choose(viewer, "_merge_stack")
+    assert panel.axes_edit.text() == "ZYX"
+
+
+@pytest.mark.parametrize(
+    ("axes", "split", "merged"),
+    [("CYX", "YX", "CYX"), ("ZCYX", "ZYX", "ZCYX"), ("ZYX", "YX", "ZYX")],
+)
+def test_axes_follow_what_napari_splits_and_merges(viewer, dock, tmp_path, axes, split, merged):
+    shape = (3, 2, 40, 60)[-len(axes) :]
+    tifffile.imwrite(tmp_path / "cells.ome.tif", noise(*shape), metadata={"axes": axes}, ome=True)
+    viewer.open(str(tmp_path / "cells.ome.tif"), plugin="napari-unetpp")
+    edit = dock.segment_panel.axes_edit
+    assert edit.text() == axes
+    choose(viewer, "_split_stack")
+    assert len(viewer.layers) == shape[0]
+    assert edit.text() == split
+    choose(viewer, "_merge_stack")
+    assert edit.text() == merged
+
+
+def test_axes_of_a_projection_are_those_that_are_left(viewer, dock, tmp_path):
+    path = tmp_path / "cells.ome.tif"
+    tifffile.imwrite(path, noise(3, 2, 40, 60), metadata={"axes": "ZCYX"}, ome=True)
+    viewer.open(str(path), plugin="napari-unetpp")
+    choose(viewer, "_project")
+    dock.segment_panel.image_box.layer = viewer.layers[-1]
+    assert dock.segment_panel.axes_edit.text() == "CYX"
 
 
 @pytest.mark.usefixtures("fp32")

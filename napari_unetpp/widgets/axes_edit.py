@@ -20,6 +20,7 @@ class AxesEdit(QLineEdit):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shape: tuple[int, ...] = ()
+        self._rgb = False
         self.problem = ""
         self.setMaxLength(8)
         self.setFixedWidth(64)
@@ -35,11 +36,17 @@ class AxesEdit(QLineEdit):
         UserError
             If they don't fit the image.
         """
-        return check_axes(self.text(), self._shape)
+        axes = check_axes(self.text(), self._shape)
+        if self._rgb and not axes.endswith("C"):
+            raise UserError(
+                f"The axes {axes!r} don't end with C, but the image is colour: end them with C, or "
+                "take Layers ▸ Split RGB."
+            )
+        return axes
 
-    def show_axes(self, axes: str, shape: tuple[int, ...]) -> None:
-        """Show the axes of an image of this shape."""
-        self._shape = shape
+    def show_axes(self, axes: str, shape: tuple[int, ...], *, rgb: bool = False) -> None:
+        """Show the axes of an image of this shape, of which napari may show the last as colour."""
+        self._shape, self._rgb = shape, rgb
         self.setText(axes)
         self._check()
 
@@ -54,5 +61,6 @@ class AxesEdit(QLineEdit):
         self.setToolTip(self.problem or _HELP)
 
     def _tell(self) -> None:
+        self._check()  # Qt tells of what the user edits before it tells that the text is another
         if not self.problem:
             self.axes_changed.emit(self.axes)

@@ -56,6 +56,7 @@ class Derived(QObject):
         self._places: list[Place] = []
         self._places_of = -1  # the revision of the results that they belong to
         self._next = 0
+        self._canvas: tuple[int, int] | None = None
         self._wait = QTimer(self)
         self._wait.setSingleShot(True)
         self._wait.setInterval(WAIT)
@@ -68,8 +69,15 @@ class Derived(QObject):
         if "instances" in self._results.layers:
             self._wait.start()
 
-    def go_to_next_place(self) -> None:
-        """Look at the next place where the masks are unsure, the least sure first."""
+    def go_to_next_place(self, canvas: tuple[int, int] | None = None) -> None:
+        """Look at the next place where the masks are unsure, the least sure first.
+
+        Parameters
+        ----------
+        canvas : tuple of int, optional
+            Height and width of what is looked at; without them it comes no nearer.
+        """
+        self._canvas = canvas
         if self._places_of != self._results.coverage.revision:
             self._places_of, self._places = self._results.coverage.revision, []
             worker = create_worker(
@@ -104,6 +112,7 @@ class Derived(QObject):
             place.index,
             place.position,
             results.level,
+            self._canvas,
         )
         self._viewer.status = (
             f"Uncertain place {self._next} of {len(self._places)}: entropy {place.entropy:.2f}"

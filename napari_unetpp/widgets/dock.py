@@ -9,10 +9,11 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QApplication, QGroupBox, QMainWindow, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QGroupBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models import Store
+from napari_unetpp.widgets.canvas import canvas_beside
 from napari_unetpp.widgets.depths_part import DepthsPart
 from napari_unetpp.widgets.finetune_part import FinetunePart
 from napari_unetpp.widgets.fold import Fold
@@ -77,18 +78,12 @@ class SegmentDock(QScrollArea):
         panel = self.segment_panel
         try:
             request = panel.request()
-            job = make_job(request, panel.model_box.store, self.viewer, self._canvas())
+            job = make_job(request, panel.model_box.store, self.viewer, canvas_beside(self))
         except UserError as error:
             show_error(str(error))
             return
         self.depths_part.cancel()  # its times would be wrong
         self.session.start(request.image, job, self.heads_panel.slider.value())
-
-    def _canvas(self) -> tuple[int, int] | None:
-        """Height and width of what napari draws on, where the dock is in its window."""
-        window = self.window()
-        shown = window.centralWidget() if isinstance(window, QMainWindow) else None
-        return None if shown is None else (shown.height(), shown.width())
 
     def ask_how_deep(self) -> None:
         """Measure the heads on the chosen image."""

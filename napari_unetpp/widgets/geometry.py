@@ -10,7 +10,6 @@ from napari.components import Dims, ViewerModel
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
-from napari_unetpp.inference.axes import guess_axes
 from napari_unetpp.inference.layout import ArrayLike, Index, Layout, Region
 
 METADATA_KEY = "napari_unetpp"
@@ -40,25 +39,6 @@ def size_in_words(layer: Image, level: int) -> str:
 def is_result(layer: Layer) -> bool:
     """Whether a layer was made by the dock, such as the disagreement of heads."""
     return "shows" in layer.metadata.get(METADATA_KEY, {})
-
-
-def axes_of(layer: Image) -> str:
-    """The axes that the user gave the layer before, else the likely ones.
-
-    Raises
-    ------
-    UserError
-        If the image has too few or too many axes.
-    """
-    remembered = layer.metadata.get(METADATA_KEY, {}).get("axes")
-    if remembered:
-        return str(remembered)
-    return guess_axes(image_data(layer).shape, rgb=layer.rgb, labels=layer.axis_labels)
-
-
-def remember_axes(layer: Image, axes: str) -> None:
-    """Keep the axes with the layer, for the next time."""
-    layer.metadata.setdefault(METADATA_KEY, {})["axes"] = axes
 
 
 def index_on_screen(layer: Image, dims: Dims, layout: Layout, level: int = 0) -> Index:
@@ -159,8 +139,12 @@ def go_to(
     index: Index,
     place: tuple[float, ...],
     level: int = 0,
+    canvas: tuple[int, int] | None = None,
 ) -> None:
-    """Show a place ``spatial`` of a plane or volume in the middle, near enough to see it."""
+    """Show a place ``spatial`` of a plane or volume in the middle.
+
+    With the height and width of the canvas the camera comes near enough to see it.
+    """
     axes = layer_axes(layer, layout)
     factors = factors_of(layer, level)
     position = list(_point(layer, viewer.dims))
@@ -171,11 +155,13 @@ def go_to(
     offset = viewer.dims.ndim - len(world)  # napari lines layers up by their last axes
     for number, value in enumerate(world):
         viewer.dims.set_point(offset + number, value)
-    *_, rows, columns = region_on_screen(layer, viewer, layout)
-    shown = min(rows.stop - rows.start, columns.stop - columns.start)
     camera = camera_of(viewer)
-    camera.zoom *= max(1.0, shown / NEAR)
-    camera.center = tuple(world[axis - offset] for axis in viewer.dims.displayed)
+    if canvas is not None:
+        steps = (np.eye(layer.ndim)[axes.index(axis)] for axis in "YX")
+        sides = [np.subtract(layer.data_to_world(position + step), world) for step in steps]
+        pixel = max(np.linalg.norm(side) for side in sides)
+        camera.zoom = max(camera.zoom, min(canvas) / (NEAR * pixel))
+    camera.center = tuple(viewer.dims.point[axis] for axis in viewer.dims.displayed)
 
 
 def go_to_next(viewer: ViewerModel, layer: Image, layout: Layout) -> bool:

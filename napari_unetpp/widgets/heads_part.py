@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import QObject
 
+from napari_unetpp.widgets.canvas import canvas_beside
 from napari_unetpp.widgets.heads_panel import HeadsPanel
 from napari_unetpp.widgets.results import Results
 from napari_unetpp.widgets.segment_panel import SegmentPanel
@@ -84,7 +85,7 @@ class HeadsPart(QObject):
     def next_uncertain(self) -> None:
         """Go to the next place where the masks are unsure."""
         if derived := self._session.derived_of(self._segment_panel.image):
-            derived.go_to_next_place()
+            derived.go_to_next_place(canvas_beside(self.panel))
 
     def _on_toggled(self, key: str, on: bool) -> None:
         if self.results is not None:

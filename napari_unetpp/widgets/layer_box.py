@@ -59,6 +59,8 @@ class LayerBox(QComboBox):
 
     @layer.setter
     def layer(self, layer: Layer) -> None:
+        if layer not in self._offered:  # napari tells others of a new layer first
+            self._follow()
         self._choose(layer)
 
     def choose_next(self) -> None:

@@ -54,13 +54,15 @@ def layer_of(image: ImageFile[Any], name: str) -> LayerData:
     units = dict.fromkeys(lengths, "µm")
     if image.pixel_size.interval is not None:
         lengths["T"], units["T"] = image.pixel_size.interval, "s"
+    # Of colour napari knows them, until it is split; merged again, its channels come first.
+    known = {} if is_rgb else {"axes": image.axes}
     options: dict[str, Any] = {
         "name": name,
         "scale": [lengths.get(axis, 1.0) for axis in axes],
         "translate": [image.origin.get(axis, 0.0) for axis in axes],
         "units": [units.get(axis, "pixel") for axis in axes],
         "axis_labels": [axis.lower() for axis in axes],
-        "metadata": {METADATA_KEY: dict(image.provenance) or {"axes": image.axes}},
+        "metadata": {METADATA_KEY: dict(image.provenance) or known},
     }
     levels = [_lazy(level) for level in image.levels]
     options["multiscale"] = len(levels) > 1

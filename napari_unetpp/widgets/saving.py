@@ -20,9 +20,9 @@ from napari_unetpp.files import (
     write_mask_group,
     write_masks,
 )
-from napari_unetpp.inference.axes import check_axes, guess_axes
 from napari_unetpp.inference.layout import ArrayLike
 from napari_unetpp.widgets.geometry import METADATA_KEY
+from napari_unetpp.widgets.known_axes import described_axes
 from napari_unetpp.widgets.lengths import in_units_of
 from napari_unetpp.widgets.opening import LayerData
 from napari_unetpp.widgets.spanning import without_axis
@@ -111,7 +111,9 @@ def _saved(data: Any, meta: Meta) -> _Saved:
     """Of several levels the finest is saved; the others are made of it again."""
     name, described = str(meta["name"]), meta["metadata"].get(METADATA_KEY, {})
     pixels = data[0] if meta.get("multiscale") else data
-    axes = _axes_of(pixels, meta, described)
+    axes = described_axes(
+        described, pixels.shape, rgb=bool(meta.get("rgb")), labels=meta["axis_labels"]
+    )
     kept = list(range(len(pixels.shape)))
     if "C" in axes:
         channel = axes.index("C")
@@ -133,16 +135,6 @@ def _saved(data: Any, meta: Meta) -> _Saved:
             if start:
                 origin[axis] = float(start * micrometres)
     return _Saved(name, pixels, axes, PixelSize.of(lengths, interval), origin, _plain(described))
-
-
-def _axes_of(pixels: ArrayLike, meta: Meta, described: Mapping[str, Any]) -> str:
-    """The axes as the layer has them; those of a result are its image's, with C or without."""
-    shape = tuple(pixels.shape)
-    known = str(described.get("axes", ""))
-    for axes in (known, known.replace("C", "")):
-        if axes and len(axes) == len(shape):
-            return check_axes(axes, shape)
-    return guess_axes(shape, rgb=bool(meta.get("rgb")), labels=meta["axis_labels"])
 
 
 def _warn_of_what_is_lost(name: str, meta: Meta, kept: list[int]) -> None:

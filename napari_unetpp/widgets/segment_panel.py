@@ -25,13 +25,9 @@ from napari_unetpp.widgets.axes_edit import AxesEdit
 from napari_unetpp.widgets.channel_row import ChannelRow
 from napari_unetpp.widgets.depth_row import DepthRow
 from napari_unetpp.widgets.fold import Fold
-from napari_unetpp.widgets.geometry import (
-    axes_of,
-    image_data,
-    is_result,
-    remember_axes,
-)
+from napari_unetpp.widgets.geometry import image_data, is_result
 from napari_unetpp.widgets.job import Request
+from napari_unetpp.widgets.known_axes import axes_of, remember_axes
 from napari_unetpp.widgets.layer_box import LayerBox
 from napari_unetpp.widgets.model_box import ModelBox
 from napari_unetpp.widgets.preferences import Preferences
@@ -201,7 +197,7 @@ class SegmentPanel(QWidget):
                 self.say(str(error))
             else:
                 self.say("")
-            self.axes_edit.show_axes(axes, tuple(image_data(image).shape))
+            self.axes_edit.show_axes(axes, tuple(image_data(image).shape), rgb=image.rgb)
             self._offer_where(suggest=True)
         self._offer_channels()
         self.full_size_box.setVisible(image is not None and image.multiscale)
