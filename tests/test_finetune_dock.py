@@ -253,6 +253,12 @@ def wait_for_version(qtbot: Any, dock: SegmentDock, name: str = "tiny+1") -> Non
     settle(qtbot, dock)
 
 
+def pick(box: Any, layer: Any) -> None:
+    """Choose a layer as a user does, who may take the one that is chosen already."""
+    box.layer = layer
+    box.activated.emit(box.currentIndex())
+
+
 def gone(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
@@ -581,6 +587,91 @@ def test_a_mask_stays_that_of_the_image_it_was_painted_over(qtbot, viewer, dock,
     (correction,) = child.learnt()
     assert correction.source.image == "cells"
     np.testing.assert_array_equal(correction.image[0], first.data)
+
+
+@pytest.fixture
+def painted_over_others(qtbot: Any, viewer: Any, dock: SegmentDock) -> Any:
+    """A layer of one's own, painted while "cells" is chosen, and "others" is seen."""
+    rng = np.random.default_rng(0)
+    for name in ("cells", "others"):
+        viewer.add_image(rng.integers(0, 4000, SHAPE, np.uint16), name=name)
+    assert dock.segment_panel.image.name == "cells"
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    stroke(mine, 40, 50)
+    return mine
+
+
+def test_what_is_painted_is_learnt_with_the_image_that_was_seen(
+    qtbot, viewer, dock, child, saved, painted_over_others
+):
+    qtbot.wait(300)
+    assert not saved()
+    dock.segment_panel.image_box.layer = viewer.layers["others"]
+    qtbot.wait(50)
+    stroke(painted_over_others, 20, 60)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    assert correction.source.image == "others"
+    np.testing.assert_array_equal(correction.image[0], viewer.layers["others"].data)
+    np.testing.assert_array_equal(correction.classes, painted_over_others.data)
+
+
+def test_whose_mask_it_is_is_asked_and_said_by_picking_it(
+    qtbot, viewer, dock, child, errors, saved, painted_over_others
+):
+    press(qtbot, dock)
+    (error,) = errors()
+    assert "mine was painted over others, but is taken for a mask of cells" in error
+    assert not saved()
+    pick(dock.finetune_part.panel.mask_box, painted_over_others)
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    np.testing.assert_array_equal(correction.image[0], viewer.layers["cells"].data)
+    assert len(errors()) == 1
+
+
+def test_a_doubtful_mask_is_not_learnt_with_others(
+    qtbot, viewer, dock, child, segmented, painted_over_others
+):
+    viewer.layers["cells"].visible = True
+    dock.segment_panel.button.click()
+    settle(qtbot, dock)
+    stroke(deepest(dock), 10, 12)
+    press(qtbot, dock)
+    assert [c.source.layer for c in child.learnt()] == [
+        dock.finetune_part.keeper.mask_of(deepest(dock)).identity
+    ]
+
+
+def test_a_mask_that_is_picked_is_one_of_the_chosen_image(qtbot, viewer, dock, segmented, child):
+    segmented()
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    stroke(mine, 40, 50)
+    segmented(name="others", seed=1)
+    start = len(notification_manager.records)
+    pick(dock.finetune_part.panel.mask_box, mine)
+    assert "a mask of others from now on" in notification_manager.records[start].message
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    np.testing.assert_array_equal(correction.image[0], viewer.layers["others"].data)
+    np.testing.assert_array_equal(correction.classes, mine.data)
+
+
+def test_a_mask_that_does_not_fit_the_chosen_image_stays_where_it_is(
+    qtbot, viewer, dock, segmented, child
+):
+    segmented()
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    stroke(mine, 40, 50)
+    segmented((40, 60), name="others", seed=1)
+    pick(dock.finetune_part.panel.mask_box, mine)
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    assert correction.source.image == "cells"
 
 
 def test_a_mask_of_ones_own_goes_with_the_model(

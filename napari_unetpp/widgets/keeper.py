@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from napari.components import LayerList
 from napari.layers import Labels
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -17,6 +18,7 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
 from napari_unetpp.training.correction_folder import CorrectionFolder
+from napari_unetpp.widgets.in_view import image_over
 from napari_unetpp.widgets.lesson import Lesson
 from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.threads import failing_loudly
@@ -45,6 +47,8 @@ class Keeper(QObject):
     ----------
     store : Store
         Whose folder of corrections is used.
+    layers : LayerList
+        The viewer's.
     parent : QObject, optional
         As in Qt.
     """
@@ -53,14 +57,16 @@ class Keeper(QObject):
     """Another layer was edited last, or other planes are corrected now; see `kept`."""
     gathered = Signal(object)
     """All is on the disk: a list of `Kept`."""
+    astray = Signal(object)
+    """A `Mask` that was painted over another image than its own, see `Mask.over`."""
     failed = Signal(object)
     """The exception that ended saving or gathering."""
 
-    def __init__(self, store: Store, parent: QObject | None = None) -> None:
+    def __init__(self, store: Store, layers: LayerList, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.lesson = Lesson()
         self.kept: dict[tuple[str, Index], Kept] = {}
-        self._store = store
+        self._store, self._layers = store, layers
         self._masks: dict[Labels, Mask] = {}
         self._edited: list[Labels] = []  # the one edited last comes last
         self._worker: Any = None
@@ -136,12 +142,24 @@ class Keeper(QObject):
             self.forget(layer)
 
     def _on_edit(self, event: Any) -> None:
-        # An undo just says that the layer is drawn anew, as a move of the slider does.
-        if event.type != "set_data":
-            self._masks[event.source].counts = True
-            self._note(event.source)
-        elif event.source in self._edited:
-            self._save_soon()
+        layer, mask = event.source, self._masks[event.source]
+        if event.type == "set_data":
+            # An undo just says that the layer is drawn anew, as a move of the slider does.
+            if layer in self._edited:
+                self._save_soon()
+            return
+        if event.type != "data" and not mask.is_settled:
+            self._look_over(mask)
+        if mask.counts or mask.over is None:
+            mask.counts = True
+            self._note(layer)
+
+    def _look_over(self, mask: Mask) -> None:
+        """Doubt whose mask it is, where the user saw another image while painting it."""
+        over = image_over(self._layers, mask.layer, {mask.image, *mask.sources.layers})
+        if over is not None and over is not mask.over:
+            mask.over = over
+            self.astray.emit(mask)
 
     def _note(self, layer: Labels) -> None:
         if self.last_edited is not layer:

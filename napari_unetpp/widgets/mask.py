@@ -66,6 +66,9 @@ class Mask:
     counts : bool
         Whether what is in a layer of the user's own is meant for learning: it was chosen for
         that, or painted since it is watched.
+    over : Image, optional
+        Another image, on which it was painted while its own was not seen: until the user settles
+        whose mask it is, it isn't learnt.
     checked : set of Index
         Planes that the user marked as right.
     restored : dict of Index to Correction
@@ -99,6 +102,8 @@ class Mask:
         self.lineage = store.lineage(model)
         self.families = {self.lineage}
         self.channels, self.counts = channels, made is not None
+        self.over: Image | None = None
+        self.is_settled = made is not None  # whose mask it is: nothing on screen casts doubt on it
         self.checked: set[Index] = set()
         self.restored: dict[Index, Correction] = {}
         self._made, self._classes = made, len(spec.classes)
@@ -115,6 +120,24 @@ class Mask:
         """Whether the dock made the layer, so that its image is known."""
         return self._made is not None
 
+    @property
+    def doubt(self) -> str:
+        """What to tell the user of a mask that was painted over another image."""
+        name, other = self.layer.name, "another image" if self.over is None else self.over.name
+        return (
+            f"{name} was painted over {other}, but is taken for a mask of {self.image.name}: "
+            f"choose the right image under Image, then {name} under Masks."
+        )
+
+    def is_free_for(self, image: Image) -> bool:
+        """Whether it is a mask of an image, or nobody meant it as one of another."""
+        return self.image is image or not self.counts
+
+    def settle(self) -> None:
+        """The user says that it is the mask of this image."""
+        self.counts |= self.over is not None
+        self.over, self.is_settled = None, True
+
     def renew(self) -> None:
         """Take another identity: the layer was duplicated, and its metadata with it."""
         described = {**self.layer.metadata[METADATA_KEY], IDENTITY: uuid.uuid4().hex}
@@ -122,8 +145,11 @@ class Mask:
         self.identity = described[IDENTITY]
 
     def take_over(self, other: Mask) -> None:
-        """Know what another mask of the same layer and image knows."""
-        self.counts, self.checked, self.restored = other.counts, other.checked, other.restored
+        """Know what another mask of the same layer knows; what holds for its image just of that."""
+        self.counts = other.counts or other.over is self.image
+        if other.image is self.image:
+            self.checked, self.restored = other.checked, other.restored
+            self.over, self.is_settled = other.over, other.is_settled
 
     def corrected(self) -> list[Index]:
         """The planes that were edited, found by comparing with the prediction, or checked.
@@ -144,6 +170,8 @@ class Mask:
 
     def is_learnt(self, index: Index, lesson: Lesson) -> bool:
         """Whether a corrected plane is to be learnt from."""
+        if self.over is not None:
+            return False
         if lesson.learn == "scribbles":  # these are in layers of the user's own
             return self._made is None
         return lesson.learn != "checked planes" or index in self.checked
@@ -235,7 +263,7 @@ class Mask:
         if self._made is not None:
             with self._made.lock:
                 return not np.array_equal(self._labels(index), self._predicted(index))
-        if self._first is not None:
+        if self._first is not None and (self.counts or self.over is None):
             return not np.array_equal(self._labels(index), self._plane(self._first, index))
         return self.counts and bool(self._labels(index).any())
 
