@@ -674,6 +674,43 @@ def test_a_mask_that_does_not_fit_the_chosen_image_stays_where_it_is(
     assert correction.source.image == "cells"
 
 
+def test_what_a_program_writes_into_its_own_layer_is_no_painting(
+    qtbot, viewer, dock, segmented, child, saved
+):
+    layer = segmented()
+    others = viewer.add_labels(np.zeros(SHAPE, np.uint8), name="of a plugin")
+    qtbot.wait(50)
+    others.data = own_mask()
+    stroke(layer, 10, 12)
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    np.testing.assert_array_equal(correction.classes, layer.data)
+    wait_for_version(qtbot, dock)
+    dock.finetune_part.panel.mask_box.layer = others
+    press(qtbot, dock)
+    assert len(child.asked.corrections) == 2
+
+
+@pytest.mark.parametrize("painted", [True, False])
+def test_a_layer_that_gets_another_shape_is_left_out(
+    qtbot, viewer, dock, segmented, child, errors, saved, painted
+):
+    layer = segmented()
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    if painted:
+        stroke(mine, 40, 50)
+        qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    mine.data = np.zeros((30, 41), np.uint8)
+    stroke(layer, 10, 12)
+    press(qtbot, dock)
+    assert len(errors()) == painted
+    assert all("mine has shape (30, 41), but a mask of cells needs" in told for told in errors())
+    (correction,) = child.learnt()
+    np.testing.assert_array_equal(correction.classes, layer.data)
+    assert dock.finetune_part.keeper.mask_of(mine) is None
+
+
 def test_a_mask_of_ones_own_goes_with_the_model(
     qtbot, viewer, dock, segmented, child, tiny_store, make_model
 ):

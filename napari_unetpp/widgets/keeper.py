@@ -18,6 +18,7 @@ from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
 from napari_unetpp.training.correction_folder import CorrectionFolder
+from napari_unetpp.widgets.geometry import is_result
 from napari_unetpp.widgets.in_view import image_over
 from napari_unetpp.widgets.lesson import Lesson
 from napari_unetpp.widgets.mask import Mask
@@ -148,11 +149,28 @@ class Keeper(QObject):
             if layer in self._edited:
                 self._save_soon()
             return
+        if event.type == "data" and not self._goes_on(mask):
+            return
         if event.type != "data" and not mask.is_settled:
             self._look_over(mask)
         if mask.counts or mask.over is None:
             mask.counts = True
             self._note(layer)
+
+    def _goes_on(self, mask: Mask) -> bool:
+        """Whether all that is in a layer was replaced by something that counts, too.
+
+        What a program writes into a layer of the user's own is no painting, unless it is meant as
+        a mask already. With another shape it can't be one: the last planes stay on the disk.
+        """
+        try:
+            mask.check()
+        except UserError as error:
+            self.forget(mask.layer, save=False)
+            if mask.counts:
+                self.failed.emit(error)
+            return False
+        return mask.counts or is_result(mask.layer)
 
     def _look_over(self, mask: Mask) -> None:
         """Doubt whose mask it is, where the user saw another image while painting it."""

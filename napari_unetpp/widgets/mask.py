@@ -151,6 +151,16 @@ class Mask:
             self.checked, self.restored = other.checked, other.restored
             self.over, self.is_settled = other.over, other.is_settled
 
+    def check(self) -> None:
+        """Refuse a layer that has got another shape meanwhile.
+
+        Raises
+        ------
+        UserError
+            If it has.
+        """
+        check_shape(self.layer, self.image, self.layout)
+
     def corrected(self) -> list[Index]:
         """The planes that were edited, found by comparing with the prediction, or checked.
 
@@ -159,7 +169,7 @@ class Mask:
         UserError
             If the layer has got another shape meanwhile.
         """
-        check_shape(self.layer, self.image, self.layout)
+        self.check()
         if self._made is None and self.counts:
             self._guess = guess_kind(np.asarray(self._pixels), self._classes)
         return [index for index in self.layout.indices() if self.is_corrected(index)]
