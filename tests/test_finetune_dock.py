@@ -1514,6 +1514,25 @@ def test_another_image_of_the_same_name_is_told_in_one_sentence(
     assert len(saved()) == 1
 
 
+def test_each_image_of_a_name_gets_its_own_corrections_back(
+    qtbot, viewer, dock, crashed, tiny_store, tiny_model
+):
+    rng = np.random.default_rng(0)
+    image, later = (rng.integers(0, 4000, (2, *SHAPE), np.uint16) for _ in range(2))
+    labels = crashed(image, index=(1,))
+    earlier = Source(
+        image="cells", shape=image.shape, index=(1,), layer="before that", when="2026-01-02"
+    )
+    folder = CorrectionFolder(tiny_store.corrections_folder(tiny_model.digest))
+    folder.save(correct(image[1][None], 0 * labels, kind="classes", source=earlier))
+    crashed(later, index=(1,))
+    viewer.add_image(image, name="cells")
+    assert "1 corrected plane of this image" in offer(dock)
+    restore(qtbot, dock)
+    np.testing.assert_array_equal(viewer.layers["cells · corrected"].data[1], labels)
+    assert not offer(dock)  # what is left is of the other one
+
+
 def test_what_was_painted_on_other_pixels_is_not_learnt_with_these(
     qtbot, viewer, dock, segmented, child, saved, errors
 ):
