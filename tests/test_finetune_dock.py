@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils.notifications import NotificationSeverity, notification_manager
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from scipy import ndimage
 
 from napari_unetpp.models import HistoryEntry, Store
@@ -377,6 +377,32 @@ def test_closing_the_viewer_saves_the_last_stroke(viewer, dock, saved, segmented
     stroke(layer, 10, 12)
     viewer.close()
     assert len(saved()) == 1
+
+
+def test_closing_the_window_saves_the_last_stroke_where_others_stay_open(
+    qtbot, make_napari_viewer, viewer, dock, saved, segmented
+):
+    viewer.window.show()
+    window = viewer.window._qt_window
+    qtbot.waitUntil(dock.isVisible, timeout=10_000)
+    window.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)  # the fixture does that
+    stroke(segmented(), 10, 12)
+    make_napari_viewer(show=True)
+    window.close()
+    assert len(saved()) == 1
+
+
+def test_a_window_that_stays_open_keeps_its_dock(qtbot, viewer, dock, saved, segmented):
+    viewer.window.show()
+    window = viewer.window._qt_window
+    qtbot.waitUntil(dock.isVisible, timeout=10_000)
+    layer = segmented()
+    window.closeEvent = lambda event: event.ignore()  # as napari does where the user says no
+    window.close()
+    assert window.isVisible()
+    stroke(layer, 10, 12)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    del window.closeEvent
 
 
 # What is learnt from
