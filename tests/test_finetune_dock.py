@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ from napari_unetpp.training.messages import (
 )
 from napari_unetpp.widgets import SegmentDock
 from napari_unetpp.widgets.curve import Curve
+from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.trainer import MODULE
 
 SHAPE = (48, 68)
@@ -777,6 +779,49 @@ def test_what_a_script_painted_is_saved_at_the_end(viewer, dock, segmented, save
     layer.refresh()
     viewer.window.remove_dock_widget(dock)
     assert len(saved()) == 1
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Any layer is too large to be compared while the window waits; says where one was."""
+    monkeypatch.setattr("napari_unetpp.widgets.mask.QUICKLY_COMPARED", 1)
+    waited: list[bool] = []
+    corrected = Mask.corrected
+
+    def compared(mask: Mask) -> Any:
+        waited.append(threading.current_thread() is threading.main_thread())
+        return corrected(mask)
+
+    monkeypatch.setattr(Mask, "corrected", compared)
+    return waited
+
+
+@pytest.mark.parametrize("what", ["layers", "dock"])
+def test_the_window_waits_for_no_large_layer_that_nobody_painted(
+    qtbot, viewer, dock, segmented, saved, large, what
+):
+    layer = segmented((3, *SHAPE))
+    other = dock.results.layers["L1"].layer
+    stroke(other, 1, 10, 12)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    keeper = dock.finetune_part.keeper
+    qtbot.waitUntil(lambda: len(keeper.kept) == 1, timeout=10_000)
+    layer.data[2, 10, 12] = 1 - layer.data[2, 10, 12]  # no event tells of this
+    if what == "dock":
+        viewer.window.remove_dock_widget(dock)
+    else:
+        viewer.layers.clear()
+    assert not any(large)
+    qtbot.waitUntil(lambda: len(saved()) == 2, timeout=10_000)
+    np.testing.assert_array_equal(saved()[1].classes, layer.data[2])
+
+
+def test_the_last_stroke_in_a_large_layer_is_saved_at_once(viewer, dock, segmented, saved, large):
+    layer = segmented((3, *SHAPE))
+    stroke(layer, 1, 10, 12)
+    viewer.layers.remove(layer)
+    assert len(saved()) == 1
+    assert any(large)
 
 
 # What comes of it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 import zlib
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from napari_unetpp.widgets.geometry import METADATA_KEY, is_result, spanned_axis
 from napari_unetpp.widgets.lengths import pixel_size_of
 from napari_unetpp.widgets.lesson import Lesson
 from napari_unetpp.widgets.mask_checks import check_place, check_shape
-from napari_unetpp.widgets.result_layer import ResultLayer
+from napari_unetpp.widgets.result_layer import QUICKLY_COMPARED, ResultLayer
 from napari_unetpp.widgets.sources import Sources
 from napari_unetpp.widgets.spanning import without_axis
 
@@ -137,6 +138,11 @@ class Mask:
         """The user says that it is the mask of this image."""
         self.counts |= self.over is not None
         self.over, self.is_settled = None, True
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all of it is compared in no time."""
+        return prod(self.layout.result_shape) <= QUICKLY_COMPARED
 
     def renew(self) -> None:
         """Take another identity: the layer was duplicated, and its metadata with it."""
