@@ -784,7 +784,7 @@ def test_what_a_script_painted_is_saved_at_the_end(viewer, dock, segmented, save
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Any layer is too large to be compared while the window waits; says where one was."""
-    monkeypatch.setattr("napari_unetpp.widgets.mask.QUICKLY_COMPARED", 1)
+    monkeypatch.setattr("napari_unetpp.widgets.label_planes.QUICKLY_COMPARED", 1)
     waited: list[bool] = []
     corrected = Mask.corrected
 
@@ -1546,6 +1546,59 @@ def test_layers_of_a_dock_before_are_no_masks_of_ones_own(
     segmented()
     viewer.window.remove_dock_widget(dock)
     again = open_dock()
+    press(qtbot, again)
+    (told,) = errors()
+    assert "Nothing was corrected" in told
+
+
+@pytest.fixture
+def other_family(tiny_store: Store, make_model: Any) -> str:
+    """The name of a model that has nothing to do with "tiny"."""
+    other = make_model(name="other", widths=(4, 6))
+    save_model(other.network, other.spec, tiny_store.folder / "other.safetensors")
+    return "other"
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_what_is_painted_in_layers_of_a_dock_before_counts_for_good(
+    qtbot, viewer, dock, open_dock, segmented, child, saved, other_family, monkeypatch, copied
+):
+    if not copied:
+        monkeypatch.setattr("napari_unetpp.widgets.baseline.COPIED", 1)
+    layer = segmented((3, *SHAPE))
+    viewer.window.remove_dock_widget(dock)
+    again = open_dock()
+    qtbot.wait(50)
+    keeper = again.finetune_part.keeper
+    mask = keeper.mask_of(layer)
+    qtbot.waitUntil(lambda: mask.baseline.is_complete, timeout=10_000)
+    stroke(layer, 2, 10, 12)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    for name in (other_family, "tiny"):
+        again.segment_panel.model_box.refresh(name)
+        qtbot.wait(50)
+    qtbot.waitUntil(lambda: {k.mask for k in keeper.kept.values()} == {keeper.mask_of(layer)})
+    layer.undo()
+    qtbot.waitUntil(lambda: not saved(), timeout=10_000)
+    layer.redo()
+    press(qtbot, again)
+    (correction,) = child.learnt()
+    assert correction.source.index == (2,)
+    np.testing.assert_array_equal(correction.classes, layer.data[2])
+
+
+def test_what_a_script_did_for_one_image_is_not_learnt_with_another(
+    qtbot, viewer, dock, open_dock, segmented, child, saved, errors
+):
+    layer = segmented()
+    viewer.window.remove_dock_widget(dock)
+    again = open_dock()
+    qtbot.wait(50)
+    layer.data[10, 12] = 1 - layer.data[10, 12]  # no event tells of this
+    pixels = np.random.default_rng(1).integers(0, 4000, SHAPE, np.uint16)
+    again.segment_panel.image_box.layer = viewer.add_image(pixels, name="others")
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    assert saved()[0].source.image == "cells"
     press(qtbot, again)
     (told,) = errors()
     assert "Nothing was corrected" in told

@@ -85,6 +85,15 @@ class Keeper(QObject):
         for event in _events(mask.layer):
             event.connect(self._on_edit)
 
+    def replace(self, mask: Mask, *, save: bool) -> None:
+        """Watch a layer as another mask, as for another model; see `forget` for `save`."""
+        edited = self._edited
+        self.forget(mask.layer, save=save)
+        self.watch(mask)
+        if mask.layer in edited:  # so that an undo is noticed, as before
+            self._edited = edited
+            self._save_soon(mask.layer)
+
     def adopt(self, mask: Mask, files: Mapping[Index, Path]) -> None:
         """Watch a mask whose planes are on the disk already."""
         self.watch(mask)
@@ -104,7 +113,7 @@ class Keeper(QObject):
             for event in _events(layer):
                 event.disconnect(self._on_edit)
             if layer in self._edited:
-                self._edited.remove(layer)
+                self._edited = [other for other in self._edited if other is not layer]
             self._unsaved.discard(layer)
             self.kept = {k: v for k, v in self.kept.items() if v.mask is not mask}
 
@@ -152,7 +161,7 @@ class Keeper(QObject):
         a mask already. With another shape it can't be one: the last planes stay on the disk.
         """
         try:
-            mask.check()
+            mask.planes.check()
         except UserError as error:
             self.forget(mask.layer, save=False)
             if mask.counts:
@@ -185,7 +194,7 @@ class Keeper(QObject):
         nearly always there is nothing: a thread does it, for which Python waits before it ends.
         """
         changed = self._unsaved | self._being_saved
-        now = [mask for mask in masks if mask.is_small or mask.layer in changed]
+        now = [mask for mask in masks if mask.planes.is_small or mask.layer in changed]
         saved = save_changed(now, self.lesson, self.kept, self._store)
         if saved.problem is not None:
             self.failed.emit(saved.problem)

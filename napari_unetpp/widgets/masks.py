@@ -12,7 +12,6 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
 from napari_unetpp.widgets.geometry import index_on_screen
 from napari_unetpp.widgets.job import channels_in, channels_of
@@ -171,7 +170,7 @@ class Masks(QObject):
         if not mask.layer.visible:
             raise UserError(f"{mask.layer.name} is hidden: show it, or choose another mask.")
         index = index_on_screen(mask.image, self._viewer.dims, mask.layout, mask.level)
-        plane = _plane_text(mask, index)
+        plane = mask.planes.in_words(index)
         if not mask.is_complete(index):
             raise UserError(f"{plane} isn't segmented as a whole: do that first.")
         self._keeper.mark_checked(mask, index)
@@ -194,6 +193,8 @@ class Masks(QObject):
             same = same and there.lineage == self._store.lineage(request.model)
             if same and (there.channels == channels or not channel_too):
                 return there
+        # Whether what was painted in it is for the image to which it is moved.
+        meant = there is not None and moved and (there.counts or there.over is image)
         mask = Mask(
             layer,
             request.image,
@@ -202,10 +203,14 @@ class Masks(QObject):
             store=self._store,
             model=request.model,
             channels=channels,
+            baseline=there.baseline if there is not None and (meant or not moved) else None,
+            shown=index_on_screen(
+                request.image, self._viewer.dims, replace(request.layout, dims=2)
+            ),
         )
         if there is not None:
             mask.take_over(there)
-        self._keeper.forget(layer, save=not moved)  # else it is of the other image
+        self._keeper.replace(mask, save=not meant)
         self._keep(mask)
         return mask
 
@@ -250,12 +255,3 @@ class Masks(QObject):
     def _on_removed(self, event: Any) -> None:
         if isinstance(event.value, Labels):
             self._keeper.forget(event.value)
-
-
-def _plane_text(mask: Mask, index: Index) -> str:
-    if not index:
-        return str(mask.layer.name)
-    place = ", ".join(
-        f"{axis} {position}" for axis, position in zip(mask.layout.outer_axes, index, strict=True)
-    )
-    return f"{mask.layer.name} at {place}"
