@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils.notifications import NotificationSeverity, notification_manager
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from scipy import ndimage
 
 from napari_unetpp.models import HistoryEntry, Store
@@ -35,6 +36,7 @@ from napari_unetpp.training.messages import (
 )
 from napari_unetpp.widgets import SegmentDock
 from napari_unetpp.widgets.curve import Curve
+from napari_unetpp.widgets.mask import Mask
 from napari_unetpp.widgets.trainer import MODULE
 
 SHAPE = (48, 68)
@@ -253,6 +255,12 @@ def wait_for_version(qtbot: Any, dock: SegmentDock, name: str = "tiny+1") -> Non
     settle(qtbot, dock)
 
 
+def pick(box: Any, layer: Any) -> None:
+    """Choose a layer as a user does, who may take the one that is chosen already."""
+    box.layer = layer
+    box.activated.emit(box.currentIndex())
+
+
 def gone(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
@@ -371,6 +379,32 @@ def test_closing_the_viewer_saves_the_last_stroke(viewer, dock, saved, segmented
     stroke(layer, 10, 12)
     viewer.close()
     assert len(saved()) == 1
+
+
+def test_closing_the_window_saves_the_last_stroke_where_others_stay_open(
+    qtbot, make_napari_viewer, viewer, dock, saved, segmented
+):
+    viewer.window.show()
+    window = viewer.window._qt_window
+    qtbot.waitUntil(dock.isVisible, timeout=10_000)
+    window.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)  # the fixture does that
+    stroke(segmented(), 10, 12)
+    make_napari_viewer(show=True)
+    window.close()
+    assert len(saved()) == 1
+
+
+def test_a_window_that_stays_open_keeps_its_dock(qtbot, viewer, dock, saved, segmented):
+    viewer.window.show()
+    window = viewer.window._qt_window
+    qtbot.waitUntil(dock.isVisible, timeout=10_000)
+    layer = segmented()
+    window.closeEvent = lambda event: event.ignore()  # as napari does where the user says no
+    window.close()
+    assert window.isVisible()
+    stroke(layer, 10, 12)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    del window.closeEvent
 
 
 # What is learnt from
@@ -583,6 +617,128 @@ def test_a_mask_stays_that_of_the_image_it_was_painted_over(qtbot, viewer, dock,
     np.testing.assert_array_equal(correction.image[0], first.data)
 
 
+@pytest.fixture
+def painted_over_others(qtbot: Any, viewer: Any, dock: SegmentDock) -> Any:
+    """A layer of one's own, painted while "cells" is chosen, and "others" is seen."""
+    rng = np.random.default_rng(0)
+    for name in ("cells", "others"):
+        viewer.add_image(rng.integers(0, 4000, SHAPE, np.uint16), name=name)
+    assert dock.segment_panel.image.name == "cells"
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    stroke(mine, 40, 50)
+    return mine
+
+
+def test_what_is_painted_is_learnt_with_the_image_that_was_seen(
+    qtbot, viewer, dock, child, saved, painted_over_others
+):
+    qtbot.wait(300)
+    assert not saved()
+    dock.segment_panel.image_box.layer = viewer.layers["others"]
+    qtbot.wait(50)
+    stroke(painted_over_others, 20, 60)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    assert correction.source.image == "others"
+    np.testing.assert_array_equal(correction.image[0], viewer.layers["others"].data)
+    np.testing.assert_array_equal(correction.classes, painted_over_others.data)
+
+
+def test_whose_mask_it_is_is_asked_and_said_by_picking_it(
+    qtbot, viewer, dock, child, errors, saved, painted_over_others
+):
+    press(qtbot, dock)
+    (error,) = errors()
+    assert "mine was painted over others, but is taken for a mask of cells" in error
+    assert not saved()
+    pick(dock.finetune_part.panel.mask_box, painted_over_others)
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    np.testing.assert_array_equal(correction.image[0], viewer.layers["cells"].data)
+    assert len(errors()) == 1
+
+
+def test_a_doubtful_mask_is_not_learnt_with_others(
+    qtbot, viewer, dock, child, segmented, painted_over_others
+):
+    viewer.layers["cells"].visible = True
+    dock.segment_panel.button.click()
+    settle(qtbot, dock)
+    stroke(deepest(dock), 10, 12)
+    press(qtbot, dock)
+    assert [c.source.layer for c in child.learnt()] == [
+        dock.finetune_part.keeper.mask_of(deepest(dock)).identity
+    ]
+
+
+def test_a_mask_that_is_picked_is_one_of_the_chosen_image(qtbot, viewer, dock, segmented, child):
+    segmented()
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    stroke(mine, 40, 50)
+    segmented(name="others", seed=1)
+    start = len(notification_manager.records)
+    pick(dock.finetune_part.panel.mask_box, mine)
+    assert "a mask of others from now on" in notification_manager.records[start].message
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    np.testing.assert_array_equal(correction.image[0], viewer.layers["others"].data)
+    np.testing.assert_array_equal(correction.classes, mine.data)
+
+
+def test_a_mask_that_does_not_fit_the_chosen_image_stays_where_it_is(
+    qtbot, viewer, dock, segmented, child
+):
+    segmented()
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    stroke(mine, 40, 50)
+    segmented((40, 60), name="others", seed=1)
+    pick(dock.finetune_part.panel.mask_box, mine)
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    assert correction.source.image == "cells"
+
+
+def test_what_a_program_writes_into_its_own_layer_is_no_painting(
+    qtbot, viewer, dock, segmented, child, saved
+):
+    layer = segmented()
+    others = viewer.add_labels(np.zeros(SHAPE, np.uint8), name="of a plugin")
+    qtbot.wait(50)
+    others.data = own_mask()
+    stroke(layer, 10, 12)
+    press(qtbot, dock)
+    (correction,) = child.learnt()
+    np.testing.assert_array_equal(correction.classes, layer.data)
+    wait_for_version(qtbot, dock)
+    dock.finetune_part.panel.mask_box.layer = others
+    press(qtbot, dock)
+    assert len(child.asked.corrections) == 2
+
+
+@pytest.mark.parametrize("painted", [True, False])
+def test_a_layer_that_gets_another_shape_is_left_out(
+    qtbot, viewer, dock, segmented, child, errors, saved, painted
+):
+    layer = segmented()
+    mine = viewer.add_labels(own_mask(), name="mine")
+    qtbot.wait(50)
+    if painted:
+        stroke(mine, 40, 50)
+        qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    mine.data = np.zeros((30, 41), np.uint8)
+    stroke(layer, 10, 12)
+    press(qtbot, dock)
+    assert len(errors()) == painted
+    assert all("mine has shape (30, 41), but a mask of cells needs" in told for told in errors())
+    (correction,) = child.learnt()
+    np.testing.assert_array_equal(correction.classes, layer.data)
+    assert dock.finetune_part.keeper.mask_of(mine) is None
+
+
 def test_a_mask_of_ones_own_goes_with_the_model(
     qtbot, viewer, dock, segmented, child, tiny_store, make_model
 ):
@@ -623,6 +779,49 @@ def test_what_a_script_painted_is_saved_at_the_end(viewer, dock, segmented, save
     layer.refresh()
     viewer.window.remove_dock_widget(dock)
     assert len(saved()) == 1
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Any layer is too large to be compared while the window waits; says where one was."""
+    monkeypatch.setattr("napari_unetpp.widgets.label_planes.QUICKLY_COMPARED", 1)
+    waited: list[bool] = []
+    corrected = Mask.corrected
+
+    def compared(mask: Mask) -> Any:
+        waited.append(threading.current_thread() is threading.main_thread())
+        return corrected(mask)
+
+    monkeypatch.setattr(Mask, "corrected", compared)
+    return waited
+
+
+@pytest.mark.parametrize("what", ["layers", "dock"])
+def test_the_window_waits_for_no_large_layer_that_nobody_painted(
+    qtbot, viewer, dock, segmented, saved, large, what
+):
+    layer = segmented((3, *SHAPE))
+    other = dock.results.layers["L1"].layer
+    stroke(other, 1, 10, 12)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    keeper = dock.finetune_part.keeper
+    qtbot.waitUntil(lambda: len(keeper.kept) == 1, timeout=10_000)
+    layer.data[2, 10, 12] = 1 - layer.data[2, 10, 12]  # no event tells of this
+    if what == "dock":
+        viewer.window.remove_dock_widget(dock)
+    else:
+        viewer.layers.clear()
+    assert not any(large)
+    qtbot.waitUntil(lambda: len(saved()) == 2, timeout=10_000)
+    np.testing.assert_array_equal(saved()[1].classes, layer.data[2])
+
+
+def test_the_last_stroke_in_a_large_layer_is_saved_at_once(viewer, dock, segmented, saved, large):
+    layer = segmented((3, *SHAPE))
+    stroke(layer, 1, 10, 12)
+    viewer.layers.remove(layer)
+    assert len(saved()) == 1
+    assert any(large)
 
 
 # What comes of it
@@ -1352,6 +1551,59 @@ def test_layers_of_a_dock_before_are_no_masks_of_ones_own(
     assert "Nothing was corrected" in told
 
 
+@pytest.fixture
+def other_family(tiny_store: Store, make_model: Any) -> str:
+    """The name of a model that has nothing to do with "tiny"."""
+    other = make_model(name="other", widths=(4, 6))
+    save_model(other.network, other.spec, tiny_store.folder / "other.safetensors")
+    return "other"
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_what_is_painted_in_layers_of_a_dock_before_counts_for_good(
+    qtbot, viewer, dock, open_dock, segmented, child, saved, other_family, monkeypatch, copied
+):
+    if not copied:
+        monkeypatch.setattr("napari_unetpp.widgets.baseline.COPIED", 1)
+    layer = segmented((3, *SHAPE))
+    viewer.window.remove_dock_widget(dock)
+    again = open_dock()
+    qtbot.wait(50)
+    keeper = again.finetune_part.keeper
+    mask = keeper.mask_of(layer)
+    qtbot.waitUntil(lambda: mask.baseline.is_complete, timeout=10_000)
+    stroke(layer, 2, 10, 12)
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    for name in (other_family, "tiny"):
+        again.segment_panel.model_box.refresh(name)
+        qtbot.wait(50)
+    qtbot.waitUntil(lambda: {k.mask for k in keeper.kept.values()} == {keeper.mask_of(layer)})
+    layer.undo()
+    qtbot.waitUntil(lambda: not saved(), timeout=10_000)
+    layer.redo()
+    press(qtbot, again)
+    (correction,) = child.learnt()
+    assert correction.source.index == (2,)
+    np.testing.assert_array_equal(correction.classes, layer.data[2])
+
+
+def test_what_a_script_did_for_one_image_is_not_learnt_with_another(
+    qtbot, viewer, dock, open_dock, segmented, child, saved, errors
+):
+    layer = segmented()
+    viewer.window.remove_dock_widget(dock)
+    again = open_dock()
+    qtbot.wait(50)
+    layer.data[10, 12] = 1 - layer.data[10, 12]  # no event tells of this
+    pixels = np.random.default_rng(1).integers(0, 4000, SHAPE, np.uint16)
+    again.segment_panel.image_box.layer = viewer.add_image(pixels, name="others")
+    qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
+    assert saved()[0].source.image == "cells"
+    press(qtbot, again)
+    (told,) = errors()
+    assert "Nothing was corrected" in told
+
+
 def test_a_duplicated_layer_has_corrections_of_its_own(qtbot, viewer, dock, child):
     viewer.add_image(np.random.default_rng(0).integers(0, 4000, SHAPE, np.uint16), name="cells")
     first = viewer.add_labels(own_mask(SHAPE), name="mine")
@@ -1384,6 +1636,25 @@ def test_another_image_of_the_same_name_is_told_in_one_sentence(
     (error,) = errors()
     assert "another image" in error
     assert len(saved()) == 1
+
+
+def test_each_image_of_a_name_gets_its_own_corrections_back(
+    qtbot, viewer, dock, crashed, tiny_store, tiny_model
+):
+    rng = np.random.default_rng(0)
+    image, later = (rng.integers(0, 4000, (2, *SHAPE), np.uint16) for _ in range(2))
+    labels = crashed(image, index=(1,))
+    earlier = Source(
+        image="cells", shape=image.shape, index=(1,), layer="before that", when="2026-01-02"
+    )
+    folder = CorrectionFolder(tiny_store.corrections_folder(tiny_model.digest))
+    folder.save(correct(image[1][None], 0 * labels, kind="classes", source=earlier))
+    crashed(later, index=(1,))
+    viewer.add_image(image, name="cells")
+    assert "1 corrected plane of this image" in offer(dock)
+    restore(qtbot, dock)
+    np.testing.assert_array_equal(viewer.layers["cells · corrected"].data[1], labels)
+    assert not offer(dock)  # what is left is of the other one
 
 
 def test_what_was_painted_on_other_pixels_is_not_learnt_with_these(

@@ -212,6 +212,15 @@ def test_masks_that_nobody_corrected_are_no_truth(qtbot, viewer, dock, ask):
     assert "no plane that is known to be right" in dialog.note.text()
 
 
+def test_masks_of_another_image_are_no_truth(qtbot, viewer, dock, ask):
+    viewer.add_image(noise(SHAPE), name="cells")
+    run(qtbot, dock)
+    layer = dock.results.layers["L2"].layer
+    layer.paint((10, 12), 1 - layer.data[10, 12])
+    dock.segment_panel.image_box.layer = viewer.add_image(noise(SHAPE, seed=1), name="others")
+    assert ask().mask_box.layer is None
+
+
 def test_labels_of_the_users_own_are_not_learnt_by_being_compared(viewer, dock, ask):
     viewer.add_image(noise(SHAPE))
     labels = np.zeros(SHAPE, int)

@@ -131,8 +131,8 @@ class CorrectionFolder:
             always the same, so that it is from all ages.
         """
         there = {p: s.when for p, s in self.sources().items() if p.name in learnt}
-        of_plane = {_plane_in(path): path for path in sorted(there, key=there.__getitem__)}
-        new = {_plane_in(Path(correction.file_name)) for correction in corrections}
+        of_plane = {plane_in(path): path for path in sorted(there, key=there.__getitem__)}
+        new = {plane_in(Path(correction.file_name)) for correction in corrections}
         paths = [path for plane, path in of_plane.items() if plane not in new]
         chosen: list[Correction] = []
         for n in np.random.default_rng(0).permutation(len(paths)):
@@ -176,6 +176,11 @@ def read_correction(path: Path) -> Correction:
     return Correction(image, classes, known, wrong, source, painted, slab)
 
 
+def plane_in(path: Path) -> str:
+    """The first half of a file's name tells the plane's pixels, see `Correction.file_name`."""
+    return path.name.partition("-")[0]
+
+
 def _read_slab(file: Any) -> Slab | None:
     """The slab in an open file, if there is one."""
     about = file.metadata() or {}
@@ -192,11 +197,6 @@ def _read_slab(file: Any) -> Slab | None:
         file.get_tensor(INTENSITIES),
         place.voxel_size,
     )
-
-
-def _plane_in(path: Path) -> str:
-    """The first half of a file's name tells the plane's pixels, see `Correction.file_name`."""
-    return path.name.partition("-")[0]
 
 
 def _read_source(path: Path) -> Source:

@@ -149,7 +149,7 @@ class DepthsPart(QObject):
     def _mask(self, layer: Labels, request: Request) -> Mask:
         """The layer as a mask; one of the user's own isn't learnt because it is compared with."""
         there = self._finetune.keeper.mask_of(layer)
-        watched = there is not None and there.image is request.image
+        watched = there is not None and there.image is request.image and there.over is None
         if there is not None and watched and (there.counts or is_result(layer)):
             return there
         mask = Mask(
@@ -165,8 +165,15 @@ class DepthsPart(QObject):
         return mask
 
     def _suggested(self, request: Request) -> Layer | None:
-        """What the user painted last, else the newest labels of their own."""
-        fitting = [x for x in self._viewer.layers if isinstance(x, Labels) and _fits(request, x)]
+        """What the user painted last, else the newest labels of their own; not another image's."""
+        keeper = self._finetune.keeper
+        labels = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        fitting = [
+            layer
+            for layer in labels
+            if _fits(request, layer)
+            and ((mask := keeper.mask_of(layer)) is None or mask.is_free_for(request.image))
+        ]
         painted = self._finetune.keeper.last_edited
         if painted in fitting:
             return painted

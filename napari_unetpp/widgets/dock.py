@@ -29,6 +29,7 @@ from napari_unetpp.widgets.session import Session
 from napari_unetpp.widgets.shortcuts import Shortcuts
 from napari_unetpp.widgets.spinner import AS_EVER, SLOWLY, turn_spinner
 from napari_unetpp.widgets.warm_up import warm_up
+from napari_unetpp.widgets.window_close import WindowClose
 
 
 class SegmentDock(QScrollArea):
@@ -56,6 +57,7 @@ class SegmentDock(QScrollArea):
         )
         self.new_model_part = NewModelPart(self.segment_panel, self.finetune_part, self)
         self._shortcuts = Shortcuts(napari_viewer, self._actions())
+        self._window_close = WindowClose(self)
         self._open = True
         self._lay_out()
         self._connect()
@@ -103,6 +105,7 @@ class SegmentDock(QScrollArea):
     def showEvent(self, event: QShowEvent | None) -> None:
         """Bind the shortcuts while the dock is on screen."""
         super().showEvent(event)
+        self._window_close.watch(self)
         if self.preferences.shortcuts and self._open:
             self._shortcuts.bind()
 
@@ -255,5 +258,6 @@ class SegmentDock(QScrollArea):
         self.finetune_part.segment_wanted.connect(self._segment_anew)
         self.finetune_part.next_wanted.connect(self._segment_next)
         self.session.painted.connect(lambda name: show_info(f"{name} is kept as you painted it."))
+        self._window_close.closed.connect(self._end)
         if (app := QApplication.instance()) is not None:
             app.aboutToQuit.connect(self._end)

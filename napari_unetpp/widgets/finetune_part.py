@@ -52,7 +52,7 @@ class FinetunePart(QObject):
         self.viewer, self.segment_panel = viewer, segment_panel
         self.store = segment_panel.model_box.store
         self.panel = FinetunePanel(viewer.layers)
-        self.keeper = Keeper(self.store, self)
+        self.keeper = Keeper(self.store, viewer.layers, self)
         self.masks = Masks(viewer, segment_panel, self.panel.mask_box, self.keeper, self)
         self.finetuning = Finetuning(self.store, self.keeper, self)
         self.recovery = Recovery(viewer, self.store, self.keeper, self)
@@ -243,6 +243,7 @@ class FinetunePart(QObject):
         finetuning.kept.connect(self._on_kept)
         finetuning.ended.connect(self._on_ended)
         self.keeper.changed.connect(self._on_edited)
+        self.masks.told.connect(show_warning)
         self.recovery.failed.connect(self._on_restore_failed)
         self.recovery.ended.connect(self.offer_recovery)
         self.segment_panel.model_box.model_changed.connect(self._on_model)

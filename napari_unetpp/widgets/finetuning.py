@@ -17,7 +17,8 @@ from napari_unetpp.models import Store
 from napari_unetpp.models.header import SUFFIX
 from napari_unetpp.training.correction_folder import CorrectionFolder
 from napari_unetpp.training.messages import FinetuneTask, Result
-from napari_unetpp.widgets.keeper import Keeper, Kept
+from napari_unetpp.widgets.keeper import Keeper
+from napari_unetpp.widgets.kept import Kept
 from napari_unetpp.widgets.plan import NOTHING, Plan
 from napari_unetpp.widgets.threads import failing_loudly
 from napari_unetpp.widgets.trainer import Trainer

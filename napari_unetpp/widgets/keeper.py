@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Thread
 from typing import Any
 
+from napari.components import LayerList
 from napari.layers import Labels
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -16,26 +15,14 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
-from napari_unetpp.training.correction_folder import CorrectionFolder
+from napari_unetpp.widgets.geometry import is_result
+from napari_unetpp.widgets.in_view import image_over
+from napari_unetpp.widgets.kept import Kept, Saved, save_changed
 from napari_unetpp.widgets.lesson import Lesson
 from napari_unetpp.widgets.mask import Mask
-from napari_unetpp.widgets.threads import failing_loudly
 
-_SAVING = Lock()
-"""One at a time: what is saved in a thread must not come after what is saved at the end."""
 AUTOSAVE = 2000
 """Milliseconds after a stroke until it is saved."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A plane's correction on the disk."""
-
-    mask: Mask
-    index: Index
-    path: Path
-    checksums: tuple[int, int]
-    painted_at: str
 
 
 class Keeper(QObject):
@@ -45,6 +32,8 @@ class Keeper(QObject):
     ----------
     store : Store
         Whose folder of corrections is used.
+    layers : LayerList
+        The viewer's.
     parent : QObject, optional
         As in Qt.
     """
@@ -53,16 +42,21 @@ class Keeper(QObject):
     """Another layer was edited last, or other planes are corrected now; see `kept`."""
     gathered = Signal(object)
     """All is on the disk: a list of `Kept`."""
+    astray = Signal(object)
+    """A `Mask` that was painted over another image than its own, see `Mask.over`."""
     failed = Signal(object)
     """The exception that ended saving or gathering."""
 
-    def __init__(self, store: Store, parent: QObject | None = None) -> None:
+    def __init__(self, store: Store, layers: LayerList, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.lesson = Lesson()
         self.kept: dict[tuple[str, Index], Kept] = {}
-        self._store = store
+        self._store, self._layers = store, layers
         self._masks: dict[Labels, Mask] = {}
         self._edited: list[Labels] = []  # the one edited last comes last
+        # In which something changed that isn't saved yet, or is being saved.
+        self._unsaved: set[Labels] = set()
+        self._being_saved: set[Labels] = set()
         self._worker: Any = None
         self._gathering = False
         self._again = False
@@ -91,6 +85,15 @@ class Keeper(QObject):
         for event in _events(mask.layer):
             event.connect(self._on_edit)
 
+    def replace(self, mask: Mask, *, save: bool) -> None:
+        """Watch a layer as another mask, as for another model; see `forget` for `save`."""
+        edited = self._edited
+        self.forget(mask.layer, save=save)
+        self.watch(mask)
+        if mask.layer in edited:  # so that an undo is noticed, as before
+            self._edited = edited
+            self._save_soon(mask.layer)
+
     def adopt(self, mask: Mask, files: Mapping[Index, Path]) -> None:
         """Watch a mask whose planes are on the disk already."""
         self.watch(mask)
@@ -105,12 +108,13 @@ class Keeper(QObject):
         Not to be saved is what can't be any more, as the image has other pixels now.
         """
         if save and layer in self._masks and not self._closed:
-            self._save_now([self._masks[layer]])  # a script's painting may be in any of them
+            self._save_last([self._masks[layer]])
         if (mask := self._masks.pop(layer, None)) is not None:
             for event in _events(layer):
                 event.disconnect(self._on_edit)
             if layer in self._edited:
-                self._edited.remove(layer)
+                self._edited = [other for other in self._edited if other is not layer]
+            self._unsaved.discard(layer)
             self.kept = {k: v for k, v in self.kept.items() if v.mask is not mask}
 
     def mark_checked(self, mask: Mask, index: Index) -> None:
@@ -130,41 +134,83 @@ class Keeper(QObject):
         if self._worker is not None:
             self._worker.returned.disconnect(self._on_saved)
             self._worker.errored.disconnect(self._on_error)
-        self._save_now(list(self._masks.values()))
+        self._save_last(list(self._masks.values()))
         self._closed = True
         for layer in list(self._masks):
             self.forget(layer)
 
     def _on_edit(self, event: Any) -> None:
-        # An undo just says that the layer is drawn anew, as a move of the slider does.
-        if event.type != "set_data":
-            self._masks[event.source].counts = True
-            self._note(event.source)
-        elif event.source in self._edited:
-            self._save_soon()
+        layer, mask = event.source, self._masks[event.source]
+        if event.type == "set_data":
+            # An undo just says that the layer is drawn anew, as a move of the slider does.
+            if layer in self._edited:
+                self._save_soon(layer)
+            return
+        if event.type == "data" and not self._goes_on(mask):
+            return
+        if event.type != "data" and not mask.is_settled:
+            self._look_over(mask)
+        if mask.counts or mask.over is None:
+            mask.counts = True
+            self._note(layer)
+
+    def _goes_on(self, mask: Mask) -> bool:
+        """Whether all that is in a layer was replaced by something that counts, too.
+
+        What a program writes into a layer of the user's own is no painting, unless it is meant as
+        a mask already. With another shape it can't be one: the last planes stay on the disk.
+        """
+        try:
+            mask.planes.check()
+        except UserError as error:
+            self.forget(mask.layer, save=False)
+            if mask.counts:
+                self.failed.emit(error)
+            return False
+        return mask.counts or is_result(mask.layer)
+
+    def _look_over(self, mask: Mask) -> None:
+        """Doubt whose mask it is, where the user saw another image while painting it."""
+        over = image_over(self._layers, mask.layer, {mask.image, *mask.sources.layers})
+        if over is not None and over is not mask.over:
+            mask.over = over
+            self.astray.emit(mask)
 
     def _note(self, layer: Labels) -> None:
         if self.last_edited is not layer:
             self._edited = [*(other for other in self._edited if other is not layer), layer]
             self.changed.emit()
-        self._save_soon()
+        self._save_soon(layer)
 
-    def _save_soon(self) -> None:
+    def _save_soon(self, layer: Labels) -> None:
+        self._unsaved.add(layer)
         if not self._timer.isActive():
             self._timer.start()
 
-    def _save_now(self, masks: Sequence[Mask]) -> None:
-        saved = _saved(masks, self.lesson, self.kept, self._store)
+    def _save_last(self, masks: Sequence[Mask]) -> None:
+        """Save masks that are let go of; a script's painting may be in any of them.
+
+        Nothing tells of that. To compare a large layer takes too long for the window to wait, and
+        nearly always there is nothing: a thread does it, for which Python waits before it ends.
+        """
+        changed = self._unsaved | self._being_saved
+        now = [mask for mask in masks if mask.planes.is_small or mask.layer in changed]
+        saved = save_changed(now, self.lesson, self.kept, self._store)
         if saved.problem is not None:
             self.failed.emit(saved.problem)
+        if later := [mask for mask in masks if mask not in now]:
+            Thread(
+                target=save_changed, args=(later, self.lesson, dict(self.kept), self._store)
+            ).start()
 
     def _save(self) -> None:
         if self._worker is not None:
             self._again = True
             return
         self._again = False
+        self._being_saved, self._unsaved = self._unsaved, set()
         worker = create_worker(
-            _saved,
+            save_changed,
             list(self._masks.values()),
             self.lesson,
             dict(self.kept),
@@ -176,8 +222,11 @@ class Keeper(QObject):
         self._worker = worker
         worker.start()
 
-    def _on_saved(self, saved: _Saved) -> None:
+    def _on_saved(self, saved: Saved) -> None:
         self._worker = None
+        if saved.problem is not None:
+            self._unsaved |= self._being_saved
+        self._being_saved = set()
         before = set(self.kept)
         there = (k for k in saved.kept if k.mask.layer in self._masks)
         self.kept = {(k.mask.identity, k.index): k for k in there}
@@ -195,62 +244,9 @@ class Keeper(QObject):
 
     def _on_error(self, error: Exception) -> None:
         self._worker = None
+        self._unsaved |= self._being_saved
         self._gathering = False
         self.failed.emit(error)
-
-
-@dataclass(frozen=True)
-class _Saved:
-    """All that is on the disk now, and the first reason why something isn't."""
-
-    kept: list[Kept]
-    problem: UserError | None
-
-
-def _saved(
-    masks: Sequence[Mask], lesson: Lesson, kept: dict[tuple[str, Index], Kept], store: Store
-) -> _Saved:
-    """Save what differs from what is on the disk; one plane that can't be is not in the way."""
-    result: list[Kept] = []
-    problem: UserError | None = None
-    with failing_loudly(), _SAVING:
-        for mask in masks:
-            folder = CorrectionFolder(store.corrections_folder(mask.lineage))
-            before = {k.index: k for k in kept.values() if k.mask is mask}
-            try:
-                corrected = mask.corrected()
-            except UserError as error:
-                problem = problem or error
-                result += before.values()  # their files are still there
-                continue
-            for index in corrected:
-                try:
-                    result.append(_kept_anew(mask, index, lesson, before.get(index), folder))
-                except UserError as error:
-                    problem = problem or error
-                    result += [before[index]] if index in before else []
-            for index in before.keys() - set(corrected):
-                _remove(before[index].path)  # undone by the user: the prediction is back
-    return _Saved(result, problem)
-
-
-def _kept_anew(
-    mask: Mask, index: Index, lesson: Lesson, before: Kept | None, folder: CorrectionFolder
-) -> Kept:
-    """A plane on the disk, written if it isn't there as it is now."""
-    checksums = mask.checksums(index, lesson)
-    if before is not None and before.checksums == checksums and before.path.is_file():
-        return before
-    repainted = before is None or before.checksums[0] != checksums[0]
-    painted_at = None if repainted or before is None else before.painted_at or None
-    correction = mask.correction(index, lesson, painted_at=painted_at)
-    path = folder.save(correction)
-    return Kept(mask, index, path, checksums, correction.source.when)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # on Windows somebody may be reading it
-        path.unlink()
 
 
 def _events(layer: Labels) -> tuple[Any, ...]:

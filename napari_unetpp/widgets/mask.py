@@ -11,21 +11,18 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_unetpp.errors import UserError
-from napari_unetpp.inference.channels import channels_for
-from napari_unetpp.inference.chunks import kept_chunks
 from napari_unetpp.inference.layout import Index, Layout
 from napari_unetpp.models import Store
 from napari_unetpp.training.corrections import Correction, Source, correct
 from napari_unetpp.training.labels import LabelKind, guess_kind
-from napari_unetpp.training.slabs import slab_around
-from napari_unetpp.widgets.geometry import METADATA_KEY, is_result, spanned_axis
-from napari_unetpp.widgets.lengths import pixel_size_of
+from napari_unetpp.widgets.baseline import Baseline
+from napari_unetpp.widgets.geometry import METADATA_KEY, is_result
+from napari_unetpp.widgets.image_planes import ImagePlanes
+from napari_unetpp.widgets.label_planes import LabelPlanes
 from napari_unetpp.widgets.lesson import Lesson
-from napari_unetpp.widgets.mask_checks import check_place, check_shape
+from napari_unetpp.widgets.mask_checks import check_place
 from napari_unetpp.widgets.result_layer import ResultLayer
 from napari_unetpp.widgets.sources import Sources
-from napari_unetpp.widgets.spanning import without_axis
 
 IDENTITY = "mask"
 """Key in the layer's metadata."""
@@ -54,6 +51,10 @@ class Mask:
         Of a multiscale image, which the mask is of.
     made : ResultLayer, optional
         If the dock made the layer: what it showed at first.
+    baseline : Baseline, optional
+        Of a layer that an earlier dock made, if it was watched before: how it was at first.
+    shown : Index, optional
+        The plane on screen.
 
     Attributes
     ----------
@@ -66,6 +67,11 @@ class Mask:
     counts : bool
         Whether what is in a layer of the user's own is meant for learning: it was chosen for
         that, or painted since it is watched.
+    planes : LabelPlanes
+        Of the layer.
+    over : Image, optional
+        Another image, on which it was painted while its own was not seen: until the user settles
+        whose mask it is, it isn't learnt.
     checked : set of Index
         Planes that the user marked as right.
     restored : dict of Index to Correction
@@ -89,24 +95,29 @@ class Mask:
         channels: tuple[int, ...] | None,
         level: int = 0,
         made: ResultLayer | None = None,
+        baseline: Baseline | None = None,
+        shown: Index | None = None,
     ) -> None:
         check_place(layer, image, layout, level)
         spec = store.spec(model)
         self.layer, self.image, self.sources, self.level = layer, image, sources, level
         self.layout = replace(layout, dims=2)  # what is painted are planes
-        self._pieces = Layout.of(sources.pixels(level), layout.axes, dims=spec.dims)
-        self._spec = spec
+        self.planes = LabelPlanes(layer, image, self.layout)
+        self.baseline: Baseline | None = None
+        self._image_planes = ImagePlanes(image, sources, self.layout, spec, channels, level)
         self.lineage = store.lineage(model)
         self.families = {self.lineage}
         self.channels, self.counts = channels, made is not None
+        self.over: Image | None = None
+        self.is_settled = made is not None  # whose mask it is: nothing on screen casts doubt on it
         self.checked: set[Index] = set()
         self.restored: dict[Index, Correction] = {}
         self._made, self._classes = made, len(spec.classes)
         self._guess: LabelKind = "classes"
-        # What an earlier dock showed in a layer, nobody knows; what is painted from now on counts.
-        foreign = made is None and is_result(layer)
-        self._first = np.array(self._pixels) if foreign else None
-        self._mix = channels_for(layout, spec.in_channels, channels)
+        if made is None and is_result(layer):
+            # What an earlier dock showed in it, nobody knows; what is painted from now on counts.
+            known = baseline is not None and baseline.is_of(self.planes.layout)
+            self.baseline = baseline if known else Baseline(self.planes, shown)
         described = layer.metadata.setdefault(METADATA_KEY, {})
         self.identity: str = described.setdefault(IDENTITY, uuid.uuid4().hex)
 
@@ -115,6 +126,24 @@ class Mask:
         """Whether the dock made the layer, so that its image is known."""
         return self._made is not None
 
+    @property
+    def doubt(self) -> str:
+        """What to tell the user of a mask that was painted over another image."""
+        name, other = self.layer.name, "another image" if self.over is None else self.over.name
+        return (
+            f"{name} was painted over {other}, but is taken for a mask of {self.image.name}: "
+            f"choose the right image under Image, then {name} under Masks."
+        )
+
+    def is_free_for(self, image: Image) -> bool:
+        """Whether it is a mask of an image, or nobody meant it as one of another."""
+        return self.image is image or not self.counts
+
+    def settle(self) -> None:
+        """The user says that it is the mask of this image."""
+        self.counts |= self.over is not None
+        self.over, self.is_settled = None, True
+
     def renew(self) -> None:
         """Take another identity: the layer was duplicated, and its metadata with it."""
         described = {**self.layer.metadata[METADATA_KEY], IDENTITY: uuid.uuid4().hex}
@@ -122,8 +151,11 @@ class Mask:
         self.identity = described[IDENTITY]
 
     def take_over(self, other: Mask) -> None:
-        """Know what another mask of the same layer and image knows."""
-        self.counts, self.checked, self.restored = other.counts, other.checked, other.restored
+        """Know what another mask of the same layer knows; what holds for its image just of that."""
+        self.counts = other.counts or other.over is self.image
+        if other.image is self.image:
+            self.checked, self.restored = other.checked, other.restored
+            self.over, self.is_settled = other.over, other.is_settled
 
     def corrected(self) -> list[Index]:
         """The planes that were edited, found by comparing with the prediction, or checked.
@@ -133,9 +165,9 @@ class Mask:
         UserError
             If the layer has got another shape meanwhile.
         """
-        check_shape(self.layer, self.image, self.layout)
+        self.planes.check()
         if self._made is None and self.counts:
-            self._guess = guess_kind(np.asarray(self._pixels), self._classes)
+            self._guess = guess_kind(np.asarray(self.planes.whole), self._classes)
         return [index for index in self.layout.indices() if self.is_corrected(index)]
 
     def is_corrected(self, index: Index) -> bool:
@@ -144,19 +176,21 @@ class Mask:
 
     def is_learnt(self, index: Index, lesson: Lesson) -> bool:
         """Whether a corrected plane is to be learnt from."""
+        if self.over is not None:
+            return False
         if lesson.learn == "scribbles":  # these are in layers of the user's own
             return self._made is None
         return lesson.learn != "checked planes" or index in self.checked
 
     def is_complete(self, index: Index) -> bool:
         """Whether there is a prediction for all of a plane, so that it can be right as it is."""
-        return self._made is None or bool(self._plane(self._made.filled, index).all())
+        return self._made is None or bool(self.layout.result_part(self._made.filled, index).all())
 
     def checksums(self, index: Index, lesson: Lesson) -> tuple[int, int]:
         """Other numbers if the labels of a plane are others, or what is said of them is."""
         kind = self._kind_of(index, lesson)
         said = f"{lesson} {kind} {index in self.checked}".encode()
-        return zlib.crc32(self._labels(index).tobytes()), zlib.crc32(said)
+        return zlib.crc32(self.planes.at(index).tobytes()), zlib.crc32(said)
 
     def correction(
         self, index: Index, lesson: Lesson, *, painted_at: str | None = None
@@ -170,22 +204,8 @@ class Mask:
         UserError
             If the labels or the image can't be learnt from.
         """
-        labels = self._labels(index).copy()
-        try:
-            pixels = kept_chunks(self.sources.pixels(self.level))  # the plane is in its slab
-            image = np.asarray(self._mix(self.layout.take(pixels, index)))
-            slab = slab_around(
-                pixels,
-                self._pieces,
-                index,
-                self._spec,
-                channels=self.channels,
-                voxel_size=pixel_size_of(
-                    self.image, self._pieces, self.level, self._spec.voxel_size
-                ),
-            )
-        except OSError as error:  # it is read as it is needed
-            raise UserError(f"{self.image.name} can't be read any more ({error}).") from error
+        labels = self.planes.at(index).copy()
+        image, slab = self._image_planes.at(index)
         near = lesson.learn == "around edits" and index not in self.checked
         correction = correct(
             image,
@@ -199,7 +219,9 @@ class Mask:
         )
         if self._made is not None and index not in self.checked:
             # Where nothing was computed, as outside the view, an empty mask says nothing.
-            correction.known[...] &= self._plane(self._made.filled, index) | correction.wrong
+            correction.known[...] &= (
+                self.layout.result_part(self._made.filled, index) | correction.wrong
+            )
         if index in self.restored and index not in self.checked:
             before = self.restored[index]
             correction.known[...] &= before.known | (labels != before.labels)
@@ -234,25 +256,11 @@ class Mask:
             return True
         if self._made is not None:
             with self._made.lock:
-                return not np.array_equal(self._labels(index), self._predicted(index))
-        if self._first is not None:
-            return not np.array_equal(self._labels(index), self._plane(self._first, index))
-        return self.counts and bool(self._labels(index).any())
+                return not np.array_equal(self.planes.at(index), self._predicted(index))
+        if self.baseline is not None and (self.counts or self.over is None):
+            return self.baseline.differs(self.planes, index)
+        return self.counts and bool(self.planes.at(index).any())
 
     def _predicted(self, index: Index) -> NDArray[Any]:
         assert self._made is not None
-        return self._plane(self._made.predicted, index)
-
-    def _labels(self, index: Index) -> NDArray[Any]:
-        """One plane: the layer may be lazy, and large."""
-        return np.asarray(self._plane(self._pixels, index))
-
-    @property
-    def _pixels(self) -> Any:
-        """What is in the layer, with the axes of a result."""
-        data = self.layer.data
-        has_axis = len(data.shape) > len(self.layout.result_shape)
-        return without_axis(data, spanned_axis(self.image, self.layout) if has_axis else None)
-
-    def _plane(self, values: NDArray[Any], index: Index) -> NDArray[Any]:
-        return self.layout.result_part(values, index)
+        return self.layout.result_part(self._made.predicted, index)

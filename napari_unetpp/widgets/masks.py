@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unetpp.errors import UserError
-from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
-from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen
+from napari_unetpp.widgets.geometry import index_on_screen
 from napari_unetpp.widgets.job import channels_in, channels_of
 from napari_unetpp.widgets.keeper import Keeper
 from napari_unetpp.widgets.mask import Mask
+from napari_unetpp.widgets.outdated import outdated, unpainted
 from napari_unetpp.widgets.result_layer import ResultLayer
 from napari_unetpp.widgets.results import Results
-from napari_unetpp.widgets.threads import failing_loudly
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -46,6 +45,9 @@ class Masks(QObject):
         As in Qt.
     """
 
+    told = Signal(str)
+    """A sentence for the user: whose mask a layer is taken for."""
+
     def __init__(
         self,
         viewer: ViewerModel,
@@ -60,6 +62,8 @@ class Masks(QObject):
         self._store: Store = segment_panel.model_box.store
         self._is_open = True
         mask_box.layer_changed.connect(self._look_later)
+        mask_box.activated.connect(self._on_picked)
+        keeper.astray.connect(lambda mask: self.told.emit(mask.doubt))
         segment_panel.image_changed.connect(self._look_later)
         segment_panel.model_box.model_changed.connect(self._look_later)
         viewer.layers.events.inserted.connect(self._look_later)
@@ -110,20 +114,9 @@ class Masks(QObject):
         Each fine-tuning makes new layers; without this, memory and the list of layers would grow
         with each. Masks of other families are not touched.
         """
-        current = {made.layer for made in results.layers.values()}
         masks = [m for m in map(self._keeper.mask_of, self._viewer.layers) if m is not None]
-        lineages = {mask.lineage for mask in masks if mask.layer in current}
-        outdated = [
-            mask
-            for mask in masks
-            if mask.is_made
-            and mask.image is results.image
-            and mask.lineage in lineages
-            and mask.layer not in current
-            and mask.layer.metadata[METADATA_KEY].get("model") not in models
-        ]
-        if outdated:
-            worker = create_worker(_unpainted, outdated, _start_thread=False)
+        if found := outdated(masks, results, models):
+            worker = create_worker(unpainted, found, _start_thread=False)
             worker.returned.connect(self._remove)
             worker.start()
 
@@ -146,12 +139,14 @@ class Masks(QObject):
         Raises
         ------
         UserError
-            If the layer can't be a mask of the chosen image.
+            If the layer can't be a mask of the chosen image, or was painted over another one.
         """
         layer = self._mask_box.layer
         if not isinstance(layer, Labels):
             return None
         mask = self._watch(layer, channel_too=True)
+        if mask.over is not None:
+            raise UserError(mask.doubt)
         mask.counts = True
         return mask
 
@@ -175,28 +170,31 @@ class Masks(QObject):
         if not mask.layer.visible:
             raise UserError(f"{mask.layer.name} is hidden: show it, or choose another mask.")
         index = index_on_screen(mask.image, self._viewer.dims, mask.layout, mask.level)
-        plane = _plane_text(mask, index)
+        plane = mask.planes.in_words(index)
         if not mask.is_complete(index):
             raise UserError(f"{plane} isn't segmented as a whole: do that first.")
         self._keeper.mark_checked(mask, index)
         told = "right as it is" if index in mask.checked else "not checked"
         return f"{plane} is marked as {told}."
 
-    def _watch(self, layer: Labels, *, channel_too: bool = False) -> Mask:
+    def _watch(self, layer: Labels, *, channel_too: bool = False, picked: bool = False) -> Mask:
         there = self._keeper.mask_of(layer)
         image = self._segment_panel.image
         if there is not None and (there.is_made or image is None):
             return there
-        if there is not None and there.image is not image and there.counts:
+        moved = there is not None and there.image is not image
+        if there is not None and moved and (there.restored or (there.counts and not picked)):
             return there  # it was painted over that one
         request = self._segment_panel.request()
         channels = channels_of(request, self._store, self._viewer.dims)
-        if there is not None and there.image is image:
+        if there is not None and not moved:
             same = there.layout == replace(request.layout, dims=2)
             same = same and there.sources == request.sources
             same = same and there.lineage == self._store.lineage(request.model)
             if same and (there.channels == channels or not channel_too):
                 return there
+        # Whether what was painted in it is for the image to which it is moved.
+        meant = there is not None and moved and (there.counts or there.over is image)
         mask = Mask(
             layer,
             request.image,
@@ -205,10 +203,14 @@ class Masks(QObject):
             store=self._store,
             model=request.model,
             channels=channels,
+            baseline=there.baseline if there is not None and (meant or not moved) else None,
+            shown=index_on_screen(
+                request.image, self._viewer.dims, replace(request.layout, dims=2)
+            ),
         )
-        if there is not None and there.image is image:
+        if there is not None:
             mask.take_over(there)
-        self._keeper.forget(layer)
+        self._keeper.replace(mask, save=not meant)
         self._keep(mask)
         return mask
 
@@ -216,6 +218,21 @@ class Masks(QObject):
         self._keeper.watch(mask)
         for layer in mask.sources.layers:
             layer.events.data.connect(self._on_pixels)  # once, and without holding on to this
+
+    def _on_picked(self) -> None:
+        """The user says that a layer is a mask of the chosen image, whatever it seemed to be."""
+        layer = self._mask_box.layer
+        if not isinstance(layer, Labels):
+            return
+        before = self._keeper.mask_of(layer)
+        with suppress(UserError):  # it is told when the layer is used
+            mask = self._watch(layer, picked=True)
+            mask.settle()
+            if before is not None and before.counts and before.image is not mask.image:
+                self.told.emit(
+                    f"{layer.name} is a mask of {mask.image.name} from now on, and no more of "
+                    f"{before.image.name}."
+                )
 
     def _look_later(self, *_: object) -> None:
         QTimer.singleShot(0, self._look)  # one of the dock's own is about to be watched as such
@@ -238,22 +255,3 @@ class Masks(QObject):
     def _on_removed(self, event: Any) -> None:
         if isinstance(event.value, Labels):
             self._keeper.forget(event.value)
-
-
-def _unpainted(masks: Sequence[Mask]) -> list[Mask]:
-    """Those in which nothing was changed or checked; large ones take a while to compare."""
-    found = []
-    with failing_loudly():
-        for mask in masks:
-            with suppress(UserError):  # it got another shape: somebody has it in hand
-                found += [] if mask.corrected() else [mask]
-    return found
-
-
-def _plane_text(mask: Mask, index: Index) -> str:
-    if not index:
-        return str(mask.layer.name)
-    place = ", ".join(
-        f"{axis} {position}" for axis, position in zip(mask.layout.outer_axes, index, strict=True)
-    )
-    return f"{mask.layer.name} at {place}"

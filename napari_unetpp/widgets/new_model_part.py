@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from napari_unetpp.errors import UserError
 from napari_unetpp.widgets.finetuning import earlier_planes
 from napari_unetpp.widgets.geometry import is_result
-from napari_unetpp.widgets.keeper import Kept
+from napari_unetpp.widgets.kept import Kept
 from napari_unetpp.widgets.lesson import LEARN
 from napari_unetpp.widgets.new_model_dialog import NewModelDialog
 from napari_unetpp.widgets.plan import NOTHING

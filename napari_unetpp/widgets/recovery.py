@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.channels import channels_for
+from napari_unetpp.inference.layout import Index
 from napari_unetpp.models import Store
-from napari_unetpp.training.correction_folder import CorrectionFolder, read_correction
+from napari_unetpp.training.correction_folder import CorrectionFolder, plane_in, read_correction
 from napari_unetpp.training.corrections import Correction, Source, digest_of
 from napari_unetpp.widgets.geometry import place_like, spanned_axis
 from napari_unetpp.widgets.job import Request, channels_of
@@ -93,7 +94,7 @@ class Recovery(QObject):
         mix = channels_for(request.layout, self._store.spec(request.model).in_channels, channels)
         worker = create_worker(
             _read,
-            sorted(found, key=lambda path: found[path].when),
+            {path: source.index for path, source in found.items()},
             request,
             mix,
             _start_thread=False,
@@ -152,12 +153,32 @@ class Recovery(QObject):
             for path, source in folder.sources().items()
             if source.image == request.image.name and source.shape == request.layout.result_shape
         }
-        newest = {of_image[p].index: p for p in sorted(of_image, key=lambda p: of_image[p].when)}
-        return {path: of_image[path] for path in newest.values() if path.name not in shown}
+        by_age = sorted(of_image, key=lambda path: of_image[path].when)
+        # Another image of that name has other pixels: which are this one's is seen when it is read.
+        newest = {(of_image[path].index, plane_in(path)): path for path in by_age}
+        known = self._known_planes(request)
+        return {
+            path: of_image[path]
+            for (index, plane), path in newest.items()
+            if path.name not in shown and known.get(index, plane) == plane
+        }
+
+    def _known_planes(self, request: Request) -> dict[Index, str]:
+        """Which pixels a plane of the image has, as far as a layer shows what was painted there."""
+        channels = channels_of(request, self._store, self._viewer.dims)
+        layout = replace(request.layout, dims=2)
+        return {
+            kept.index: plane_in(kept.path)
+            for kept in self._keeper.kept.values()
+            if kept.mask.image is request.image
+            and kept.mask.layout == layout
+            and kept.mask.sources == request.sources
+            and kept.mask.channels == channels
+        }
 
 
 def _read(
-    paths: Sequence[Path], request: Request, mix: Callable[[NDArray[Any]], NDArray[Any]]
+    paths: Mapping[Path, Index], request: Request, mix: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> tuple[LabelArray, Restored]:
     """Labels of the image's shape, and the corrections that are in them.
 
@@ -169,12 +190,15 @@ def _read(
     labels = np.zeros(request.layout.result_shape, np.int32)
     restored: Restored = {}
     layout, pixels = replace(request.layout, dims=2), request.sources.pixels()
+    digests: dict[Index, str] = {}
     with failing_loudly():
-        for path in paths:
+        for path, index in paths.items():
+            if index not in digests:
+                digests[index] = digest_of(np.asarray(mix(layout.take(pixels, index))))
+            if not digests[index].startswith(plane_in(path)):
+                continue
             correction = read_correction(path)
-            index = correction.source.index
-            plane = np.asarray(mix(layout.take(pixels, index)))
-            if digest_of(plane) == correction.plane:
+            if correction.plane == digests[index]:
                 layout.result_part(labels, index)[...] = correction.labels
                 restored[path] = correction
     if not restored:
