@@ -17,6 +17,7 @@ from napari_unetpp.cli.finetune import finetune
 from napari_unetpp.models import Store
 from napari_unetpp.models.file import read_model, save_model
 from napari_unetpp.training import finetuning as library
+from napari_unetpp.training import referee
 from napari_unetpp.training.augment import Augmentation
 from napari_unetpp.training.correction_folder import CorrectionFolder
 from napari_unetpp.training.options import FinetuneOptions, FitOptions
@@ -289,7 +290,7 @@ def test_interrupted_before_the_first_step_it_keeps_nothing(
     def interrupt(*arguments: Any) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(library, "validate", interrupt)
+    monkeypatch.setattr(referee, "validate", interrupt)
 
     result = run("tiny", *data, *ENOUGH, "--keep-anyway")
 

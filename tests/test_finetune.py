@@ -420,7 +420,7 @@ def test_no_memory_at_all_is_one_sentence(tiny_model, output, monkeypatch):
 
 
 def test_memory_may_run_out_in_the_first_validation(tiny_model, output, monkeypatch):
-    from napari_unetpp.training import finetuning as module
+    from napari_unetpp.training import referee as module
 
     left = [1]
 
