@@ -67,7 +67,7 @@ def plan(case: str, minutes: float, seeds: int) -> list[Trial]:
     trial = Trial(case=case, corrected=counts[0], minutes=minutes)
     trials = [
         *(replace(trial, corrected=n) for n in counts),
-        *(replace(trial, depth=k) for k in (3, 1)),  # on a CPU L2 is the default in these cases
+        *(replace(trial, depth=k) for k in (3, 2, 1)),
         replace(trial, start="nothing"),
     ]
     if case == "em":  # which is furthest from what the model knows

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_unetpp.errors import UserError
+from napari_unetpp.files import read_image, sample_path
 from napari_unetpp.inference import memory
 from napari_unetpp.inference.devices import Device, choose_device, is_out_of_memory, prepared
 from napari_unetpp.inference.heads import Heads, disagreement_of, mask_of
@@ -22,7 +23,7 @@ from napari_unetpp.inference.predict import (
     segment_tiles,
 )
 from napari_unetpp.inference.uncertain import entropy_of, uncertain_places
-from napari_unetpp.models import Normalisation
+from napari_unetpp.models import Normalisation, load_model
 from napari_unetpp.network import UNetPlusPlus
 
 FLOATS = SegmentOptions(floats=True)
@@ -77,6 +78,17 @@ def test_tiles_make_no_difference(tiny_model, height, width, tile, depth):
     options = SegmentOptions(floats=True, depth=depth)
     whole = segment(image, tiny_model, options=options)
     tiled = segment(image, tiny_model, options=dataclasses.replace(options, tile=tile))
+    assert abs(whole.values - tiled.values).max() <= 0.02
+
+
+@pytest.mark.usefixtures("fp32")
+@pytest.mark.parametrize("depth", [3, 4])
+def test_the_smallest_tiles_make_no_difference_to_heads_that_see_far(depth):
+    image = read_image(sample_path("nuclei")).data[100:340, 120:530]
+    options = SegmentOptions(floats=True, depth=depth)
+    whole = segment(image, load_model("nuclei"), options=options)
+    options = dataclasses.replace(options, tile=SMALLEST_TILE[2])
+    tiled = segment(image, load_model("nuclei"), options=options)
     assert abs(whole.values - tiled.values).max() <= 0.02
 
 

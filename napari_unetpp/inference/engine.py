@@ -41,7 +41,7 @@ from napari_unetpp.inference.passes import Pass, Planner
 from napari_unetpp.inference.quantised import QuantisingError
 from napari_unetpp.inference.reading import Reader
 from napari_unetpp.inference.ready import Network, forget, ready
-from napari_unetpp.inference.tiles import Tile, blend
+from napari_unetpp.inference.tiles import Tile, blend, least_tile
 from napari_unetpp.models.file import Model
 from napari_unetpp.network.cost import multiply_adds
 
@@ -93,13 +93,22 @@ class Run:
             overview=options.overview,
         )
         self.device = choose_device(options.device)
-        self.tile = options.tile or tile_for(spec, depth, self.device)
+        self.tile = self._first_tile()
         self.is_free = options.tile is None  # tiles may be longer one way than the other
         self.wanted = options.region or layout.whole
         self.looking = 0.0  # of the first piece's first look: see `_work`
         self.notice = ""
         costs = {k: multiply_adds(model.network, k) for k in spec.up_to(depth)}
         self.shares = {k: cost / costs[depth] for k, cost in costs.items()}  # of a tile, by then
+
+    def _first_tile(self) -> int:
+        """What was asked for, if the head sees enough in it; else what there is room for."""
+        wanted, spec = self.options.tile, self.model.spec
+        if wanted is None:
+            return tile_for(spec, self.depth, self.device)
+        if spec.dims == 3:
+            return wanted
+        return max(wanted, least_tile(self.depth, 2**spec.depth, spec.architecture))
 
     def events(self) -> Iterator[TileEvent]:
         """Do it, step by step."""
@@ -237,7 +246,7 @@ class Run:
         """Go on with torch."""
         forget()
         self.device = choose_device("cpu")
-        self.tile = self.options.tile or tile_for(self.model.spec, self.depth, self.device)
+        self.tile = self._first_tile()
         self.notice = f"OpenVINO can't be used ({why.rstrip('.')}): it goes on in torch."
         logger.warning(self.notice)
 
@@ -254,7 +263,7 @@ class Run:
         elif self.device.kind != "cpu":
             self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."
             self.device = choose_device("cpu")
-            self.tile = self.options.tile or tile_for(spec, self.depth, self.device)
+            self.tile = self._first_tile()
         else:
             raise UserError(
                 "Memory ran out on the CPU even with small tiles: close other programs or choose a "

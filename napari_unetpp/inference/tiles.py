@@ -86,6 +86,15 @@ def overlap_for(depth: int, dims: int = 2, architecture: Architecture = UNETPP) 
     return min(2 * halo(depth, architecture), LARGEST_OVERLAP[dims])
 
 
+def least_tile(depth: int, stride: int, architecture: Architecture = UNETPP) -> int:
+    """The side of the smallest tile of a plane in which head `depth` finds what it finds untiled.
+
+    In smaller ones no pixel of an overlap is far enough from a side: tiles of 256² at L4 differ by
+    0.16 of probability, of 384² by 0.01 (`benchmarks tiling`).
+    """
+    return -(-2 * overlap_for(depth, architecture=architecture) // stride) * stride
+
+
 def plan_tiles(
     region: Region, *, tile: int | Sequence[int], overlap: int, stride: int
 ) -> list[Tile]:
