@@ -22,9 +22,14 @@ AS_GOOD = 0.005
 """IoU that the half-way version may be behind."""
 
 
+def is_nearly_right(before: Mapping[str, float]) -> bool:
+    """Whether a model is, by the IoU of its heads on what is held out."""
+    return max(before.values()) >= NEARLY_RIGHT
+
+
 def rate_for(rate: float, before: Mapping[str, float]) -> float:
     """The learning rate for a model, by the IoU of its heads on what is held out."""
-    return rate * (GENTLY if max(before.values()) >= NEARLY_RIGHT else 1.0)
+    return rate * (GENTLY if is_nearly_right(before) else 1.0)
 
 
 def halfway(start: UNetPlusPlus, end: UNetPlusPlus) -> UNetPlusPlus:

@@ -10,13 +10,14 @@ from napari_unetpp.models.file import Model, build_network
 from napari_unetpp.models.spec import FINE_TUNED, TRAINED, ModelSpec
 from napari_unetpp.network import UNetPlusPlus
 from napari_unetpp.training.corrections import Correction
+from napari_unetpp.training.gentle import is_nearly_right
 from napari_unetpp.training.messages import HELD_OUT
 from napari_unetpp.training.options import FinetuneOptions
 from napari_unetpp.training.places import Strips
 
 CPU_DEPTH, SOON = 3, 2
 """Measured, see `docs/finetune.md`: in two minutes on a CPU L2 comes further than L3, and that
-further than L4. Where the old version's deeper heads are better than its L2, L3 keeps more."""
+further than L4. A model that is nearly right, or better in its deeper heads, keeps more with L3."""
 AS_GOOD = 0.005
 """IoU that L2 may be behind the best head."""
 
@@ -52,8 +53,10 @@ def start(
 def depth_on_cpu(before: Mapping[str, Mapping[str, float]]) -> int:
     """How deep to train on a CPU, by the IoU of the old version's heads on each kind of place.
 
-    L2 where it, or L1, was about as good as any deeper head, and else L3.
+    L2 of a model that is far off, where L1 or L2 was about as good as any deeper head; else L3.
     """
+    if is_nearly_right(before[HELD_OUT]):
+        return CPU_DEPTH
     for heads in before.values():
         soon = max((iou for head, iou in heads.items() if int(head[1:]) <= SOON), default=0.0)
         if soon < max(heads.values()) - AS_GOOD:

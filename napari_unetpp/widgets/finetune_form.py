@@ -56,8 +56,8 @@ class FinetuneForm(QWidget):
         self.minutes_box.setSuffix(" min")
         self.depth_box = QComboBox()
         self.depth_box.setToolTip(
-            "The deepest head of the new version; auto is all on a GPU. On a CPU it is L2, where "
-            "that was about as good as deeper heads, else L3: these learn most in two minutes"
+            "The deepest head of the new version; auto is all on a GPU. On a CPU it is L3 where "
+            "the model is nearly right or better in its deeper heads, else L2, which learns faster"
         )
         self.start_box = QComboBox()
         self.start_box.addItems(STARTS)
