@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 NETWORK, ANSWERS = "network", "sigmoid, to numpy"
 PARTS = {
-    "engine.prepared": "fold and lay out the weights",
+    "ready.prepared": "fold and lay out the weights",
     "reading.find_limits": "percentiles and Otsu",
     "reading.normalise": "normalise",
     "engine.blend": "blend",
@@ -24,7 +24,7 @@ PARTS = {
 @contextmanager
 def clocks() -> Iterator[dict[str, float]]:
     """Measure the parts of `segment` while this is open, in seconds by their names."""
-    from napari_unetpp.inference import engine, reading
+    from napari_unetpp.inference import engine, reading, ready
     from napari_unetpp.inference.tiles import Tile
     from napari_unetpp.network import UNetPlusPlus
 
@@ -56,12 +56,12 @@ def clocks() -> Iterator[dict[str, float]]:
         patches.enter_context(mock.patch.object(Tile, "share", share))
         for place, part in PARTS.items():
             where, name = place.split(".")
-            module = {"engine": engine, "reading": reading}[where]
+            module = {"engine": engine, "reading": reading, "ready": ready}[where]
             call = clocked(getattr(module, name), part)
             patches.enter_context(mock.patch.object(module, name, call))
         for owner, name, part in (
             (UNetPlusPlus, "_heads", NETWORK),
-            (engine.Run, "_probabilities", ANSWERS),
+            (engine, "probabilities", ANSWERS),
         ):
             steps = clocked_steps(getattr(owner, name), part)
             patches.enter_context(mock.patch.object(owner, name, steps))

@@ -7,17 +7,19 @@ import statistics
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import in_child, the_model
+from benchmarks.common import in_child, sample_path, the_model
 from benchmarks.dock import models, screen
 from benchmarks.events import rest, wait_until
 from benchmarks.large import lazy_mosaic
 from benchmarks.sheet import Sheet, verdict
+from napari_unetpp.files import read_image
 from napari_unetpp.inference.layout import Region, inside
 
 MOST = 1.5
@@ -61,11 +63,17 @@ def sheets(*, side: int = 20_000, rounds: int = 3) -> list[Sheet]:
     rounds : int
         How often; the medians are shown.
     """
-    with screen() as there, models() as folder:
+    with screen() as there, models() as models_folder, tempfile.TemporaryDirectory() as folder:
         if not there:
             note = "There is no display, and no Xvfb to make one: install xvfb."
             return [Sheet("view: left out", ("", ""), [], note)]
-        runs = in_child(measure, side, folder, rounds)
+        pyramid = _pyramid(Path(folder), side)
+        runs = [
+            run
+            for _ in range(rounds)
+            for zoom, at_full_size in VIEWS
+            for run in in_child(measure, pyramid, models_folder, zoom, at_full_size)
+        ]
     rows = []
     for name in dict.fromkeys(run.name for run in runs):
         found = [run for run in runs if run.name == name]
@@ -101,46 +109,61 @@ def sheets(*, side: int = 20_000, rounds: int = 3) -> list[Sheet]:
     return [Sheet("view: the first head of a large image", columns, rows, note)]
 
 
-def measure(side: int, folder_of_models: str, rounds: int) -> list[First]:
-    """Press Segment in views of several sizes; the first run of all is not measured."""
+def _pyramid(folder: Path, side: int) -> list[Path]:
+    """The levels of an image, the finest first; made once for all windows."""
+    lazy_mosaic(folder, (side, side), lazy=True)
+    return [folder / "image", *(in_child(_level, folder, number) for number in range(1, LEVELS))]
+
+
+def _level(folder: Path, number: int) -> Path:
+    import dask.array as da
+
+    full, path = da.from_zarr(folder / "image"), folder / f"level {number}"
+    full[:: 2**number, :: 2**number].rechunk(512).to_zarr(path)
+    return path
+
+
+def measure(
+    pyramid: Sequence[Path], models_folder: str, zoom: float, at_full_size: bool
+) -> list[First]:
+    """Press Segment in a view, and once more, in a window of its own.
+
+    Nothing is removed in it: software OpenGL (Mesa 22.3) doesn't survive that two labels layers
+    over a multiscale image go and another one comes, in napari alone, either.
+    """
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
         os.environ["NAPARI_UNETPP_CACHE"] = str(Path(folder) / "cache")
-        if folder_of_models:
-            os.environ["NAPARI_UNETPP_MODELS"] = folder_of_models
+        if models_folder:
+            os.environ["NAPARI_UNETPP_MODELS"] = models_folder
         warnings.filterwarnings("ignore", "Conversion from CIE-LAB")  # napari's colours
         import dask.array as da
         from napari.viewer import Viewer
 
-        full = da.from_zarr(lazy_mosaic(Path(folder), (side, side), lazy=True))
-        levels = [full[:: 2**k, :: 2**k].rechunk(512) for k in range(LEVELS)]
-        levels[1:] = [level.persist() for level in levels[1:]]
         viewer = Viewer()
         viewer.window.resize(1600, 1100)
-        viewer.add_image(levels, multiscale=True, name="slide", contrast_limits=(0, 4000))
+        viewer.add_image(read_image(sample_path("nuclei")).data, name="small")
         _, dock = viewer.window.add_plugin_dock_widget("napari-unetpp", "UNet++")
         rest(3)
+        dock.segment_panel.depth_row.value = "L1"
+        dock.segment_panel.button.click()  # what is loaded but once
+        wait_until(lambda: dock.results is not None and not dock.running)
+        dock.segment_panel.depth_row.value = "L4"
+        levels = [da.from_zarr(path) for path in pyramid]
+        slide = viewer.add_image(levels, multiscale=True, name="slide", contrast_limits=(0, 4000))
+        viewer.camera.zoom = zoom
+        viewer.camera.center = (levels[0].shape[0] / 2, levels[0].shape[1] / 2)
         panel = dock.segment_panel
+        panel.image_box.layer = slide
         panel.where_row.value = "view"
-        _first(viewer, dock, "")
-        runs = []
-        for _ in range(rounds):
-            for zoom, at_full_size in VIEWS:
-                viewer.camera.zoom = zoom
-                viewer.camera.center = (side / 2, side / 2)
-                panel.full_size_box.setChecked(at_full_size)
-                _remove_results(viewer, dock)
-                rest(2)
-                runs += _first(viewer, dock, f" at {100 * zoom:.0f} %")
-            runs += _first(viewer, dock, ", the same layers once more")
+        panel.full_size_box.setChecked(at_full_size)
+        rest(2)
+        name = f" at {100 * zoom:.0f} %"
+        runs = _first(viewer, dock, name)
+        if at_full_size:
+            runs += _first(viewer, dock, f"{name}, the same layers once more")
         viewer.close()
     return runs
-
-
-def _remove_results(viewer: Any, dock: Any) -> None:
-    for layer in [layer for layer in viewer.layers if layer.name != "slide"]:
-        viewer.layers.remove(layer)
-    dock.session.forget_closed()
 
 
 def _first(viewer: Any, dock: Any, name: str) -> list[First]:
@@ -231,8 +254,6 @@ def _drawing(viewer: Any, like: Any, region: tuple[slice, ...], *, is_new: bool)
     wait_until(lambda: bool(frames))
     drawing = frames[0] - began
     signal.disconnect()
-    viewer.layers.remove(layer)
-    rest(0.5)
     return adding + drawing if is_new else drawing
 
 
