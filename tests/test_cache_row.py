@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from images import noise
 
 from napari_unetpp.inference import room
 from napari_unetpp.widgets import run
-from napari_unetpp.widgets.cache_row import in_words
+from napari_unetpp.widgets.cache_row import CacheRow, in_words
 
 
 @pytest.fixture
@@ -102,3 +103,20 @@ def test_stores_of_other_processes_that_live_are_kept(dock, row, qtbot):
     row.button.click()
     qtbot.waitUntil(lambda: row.button.isEnabled())
     assert other.exists()
+
+
+def test_the_row_may_be_deleted_while_it_looks(qtbot, monkeypatch):
+    looked = []
+
+    def slow():
+        time.sleep(0.2)
+        looked.append(True)
+        return room.Use(0, 1.0)
+
+    monkeypatch.setattr("napari_unetpp.widgets.cache_row.use_of_disk", slow)
+    row = CacheRow()
+    row.show()
+    row.close()
+    row.deleteLater()
+    qtbot.waitUntil(lambda: bool(looked), timeout=5000)
+    qtbot.wait(100)

@@ -69,25 +69,27 @@ class CacheRow(QWidget):
         self._timer.start(EVERY)
 
     def hideEvent(self, event: QHideEvent | None) -> None:
-        """Look no more."""
+        """Look no more; what is found from now on is for nobody: the row may be deleted next."""
         super().hideEvent(event)
         self._timer.stop()
+        self._worker = None
+        self.button.setEnabled(True)
 
     def _on_click(self) -> None:
         self.button.setEnabled(False)
         self._start(partial(_tidied, list(self.let_go())))
 
     def _start(self, look: Callable[[], Use]) -> None:
-        worker = create_worker(
-            _look, look, _start_thread=False, _connect={"errored": self._on_error}
-        )
+        worker = create_worker(_look, look, _start_thread=False)
+        worker.errored.connect(partial(self._on_error, worker))
         worker.returned.connect(partial(self._show, worker))
         self._worker = worker
         worker.start()
 
-    def _on_error(self, error: Exception) -> None:
-        self._worker = None
-        self.button.setEnabled(True)
+    def _on_error(self, worker: object, error: Exception) -> None:
+        if worker is self._worker:
+            self._worker = None
+            self.button.setEnabled(True)
         raise error
 
     def _show(self, worker: object, found: Use | str) -> None:
