@@ -95,7 +95,8 @@ def test_configured_defaults_are_those_of_the_code():
 def test_samples_and_their_truth_travel_with_the_package():
     names = {path.name for path in (PACKAGE / "sample_data").glob("*.tif")}
     for sample in MANIFEST.contributions.sample_data:
-        assert {f"{sample.key}.tif", f"{sample.key}_labels.tif"} <= names
+        name = sample.key.removesuffix("_truth")
+        assert {f"{name}.tif", f"{name}_labels.tif"} <= names
 
 
 def test_the_manifest_is_one_file():
