@@ -178,11 +178,13 @@ class Run:
             focus=self.options.focus,
         )
         whole = planner.whole(self.wanted, self.depth)
-        if not is_first or self._is_seen(index):
+        if not is_first:
             return [whole]
         look = planner.first_look(self.wanted, self.options.first_look, then=whole)
-        self.looking = self._work(look) if look else 0.0
-        return [look, whole] if look else [whole]
+        if look is None or self._is_seen(index):
+            return [whole]
+        self.looking = self._work(look)
+        return [look, whole]
 
     def _is_seen(self, index: Index) -> bool:
         """Whether an earlier run has left a head wherever the user looks."""

@@ -101,7 +101,7 @@ class Finetuning:
     def _attempt(self, stop: Callable[[], bool]) -> Iterator[FinetuneEvent]:
         referee = self.referee
         if referee.can_tell is None:
-            referee.score_before(self.network, self.material.held_out, self._held_out_before())
+            referee.score_before(self.network, self.material.held_out, self._held_out_before)
             self._settle()
             before = referee.before
             yield self._event(0, 0.0, scores=None if before is None else by_kind(before))

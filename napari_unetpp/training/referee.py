@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from napari_unetpp.inference.devices import Device, prepared
 from napari_unetpp.inference.tiles import halo
@@ -39,7 +39,7 @@ class Referee:
         self.scored: list[Sample] = []  # what is held out, as far as the new network sees
 
     def score_before(
-        self, new: UNetPlusPlus, seen: Sequence[Sample], seen_by_old: Sequence[Sample]
+        self, new: UNetPlusPlus, seen: Sequence[Sample], seen_by_old: Callable[[], list[Sample]]
     ) -> None:
         """Score the old version, and see whether what is held out tells enough.
 
@@ -49,7 +49,7 @@ class Referee:
         if network.classes > new.classes:
             self.can_tell = enough(self._validated(new, seen))
             return
-        self.before = self._validated(network.with_classes(new.classes), seen_by_old)
+        self.before = self._validated(network.with_classes(new.classes), seen_by_old())
         self.can_tell = enough(self.before)
 
     def look_at(self, held_out: Sequence[Sample], spec: ModelSpec) -> None:
