@@ -10,7 +10,7 @@ from typing import Any
 from napari.components import LayerList
 from napari.layers import Labels
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.layout import Index
@@ -191,7 +191,8 @@ class Keeper(QObject):
         """Save masks that are let go of; a script's painting may be in any of them.
 
         Nothing tells of that. To compare a large layer takes too long for the window to wait, and
-        nearly always there is nothing: a thread does it, for which Python waits before it ends.
+        nearly always there is nothing: a thread does it, for which the application waits before it
+        quits. When Python ends would be too late: stores on the disk can't be read then.
         """
         changed = self._unsaved | self._being_saved
         now = [mask for mask in masks if mask.planes.is_small or mask.layer in changed]
@@ -199,9 +200,11 @@ class Keeper(QObject):
         if saved.problem is not None:
             self.failed.emit(saved.problem)
         if later := [mask for mask in masks if mask not in now]:
-            Thread(
-                target=save_changed, args=(later, self.lesson, dict(self.kept), self._store)
-            ).start()
+            arguments = later, self.lesson, dict(self.kept), self._store
+            thread = Thread(target=save_changed, args=arguments)
+            thread.start()
+            if (application := QCoreApplication.instance()) is not None:
+                application.aboutToQuit.connect(thread.join)
 
     def _save(self) -> None:
         if self._worker is not None:
