@@ -14,7 +14,7 @@ from napari.utils.notifications import notification_manager
 from napari_unetpp.inference import on_disk
 from napari_unetpp.models.file import save_model
 from napari_unetpp.training.correction_folder import read_correction
-from napari_unetpp.widgets import making, run
+from napari_unetpp.widgets import making, result_layer, run
 from napari_unetpp.widgets.geometry import METADATA_KEY
 from napari_unetpp.widgets.result_layer import level_shapes
 
@@ -84,6 +84,47 @@ def test_results_of_large_planes_have_levels_that_agree(viewer, dock, segmented,
     for number, level in enumerate(layer.data):
         np.testing.assert_array_equal(level, layer.data[0][:: 2**number, :: 2**number])
     assert layer.data[0].any()
+
+
+def test_of_filled_heads_the_deepest_is_shown_in_the_end(viewer, dock, segmented, monkeypatch):
+    monkeypatch.setattr(result_layer, "LARGEST_OUTLINED", 100)
+    during = []
+    dock.session.run_started.connect(
+        lambda run: run.tile_done.connect(
+            lambda tile: during.append(dict(dock.results.shown.visible))
+        )
+    )
+    viewer.add_image(noise(230, 331), name="cells")
+    found = segmented()
+    assert during[-1] == {"L1": True, "L2": False, "L3": True}
+    assert found.shown.visible == {"L1": False, "L2": False, "L3": True}
+    assert not dock.heads_panel.boxes["L2"].isChecked()
+    dock.heads_panel.boxes["L2"].click()  # what the user wants to see stays
+    dock.heads_panel.slider.setValue(0.4)
+    assert segmented() is found
+    assert found.shown.visible == {"L1": False, "L2": True, "L3": True}
+    shown = found.layers["L2"].layer
+    assert shown.visible
+    assert shown.data.any()
+
+
+def test_heads_that_the_user_showed_or_hid_meanwhile_stay_so(viewer, dock, segmented, monkeypatch):
+    monkeypatch.setattr(result_layer, "LARGEST_OUTLINED", 100)
+
+    def flip(tile):
+        if tile.head == 2:
+            for key in ("L1", "L2"):
+                dock.results.layers[key].layer.visible = False
+                dock.results.layers[key].layer.visible = True
+
+    dock.session.run_started.connect(lambda run: run.tile_done.connect(flip))
+    viewer.add_image(noise(230, 331), name="cells")
+    assert segmented().shown.visible == {"L1": True, "L2": True, "L3": True}
+
+
+def test_outlined_heads_are_all_shown(viewer, dock, segmented):
+    viewer.add_image(noise(230, 331), name="cells")
+    assert segmented().shown.visible == {"L1": True, "L2": True, "L3": True}
 
 
 def test_results_on_the_disk_can_be_painted_and_are_kept(viewer, dock, segmented, monkeypatch):

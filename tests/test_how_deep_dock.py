@@ -176,7 +176,7 @@ def test_taking_the_ensemble_shows_it(qtbot, viewer, dock, ask, tiny_model):
     dialog.use_button.click()
 
     assert dock.segment_panel.depth_row.value == "L3"
-    assert dock.results.visible["ensemble"]
+    assert dock.results.shown.visible["ensemble"]
     assert dock.heads_panel.boxes["ensemble"].isChecked()
 
 

@@ -59,7 +59,7 @@ class HeadsPart(QObject):
         results = self.results
         heads = self._segment_panel.depth_row.choices if results is None else results.head_keys
         self.panel.offer_heads(heads)
-        visible = {} if results is None else results.visible
+        visible = {} if results is None else results.shown.visible
         self.panel.show_state(visible, [] if results is None else results.available)
 
     def take_image(self) -> None:
@@ -79,7 +79,7 @@ class HeadsPart(QObject):
     def solo(self, key: str) -> None:
         """Show one head alone; once more, and all heads are back."""
         if self.results is not None:
-            self.results.solo(key)
+            self.results.shown.solo(key)
             self.refresh()
 
     def next_uncertain(self) -> None:
@@ -89,7 +89,7 @@ class HeadsPart(QObject):
 
     def _on_toggled(self, key: str, on: bool) -> None:
         if self.results is not None:
-            (self.results.show if on else self.results.hide)(key)
+            (self.results.show if on else self.results.shown.hide)(key)
 
     def _on_threshold(self, threshold: float) -> None:
         if self.results is not None:

@@ -16,7 +16,13 @@ LARGEST_FLAT = 8192
 
 
 def make_layer(
-    key: str, viewer: ViewerModel, image: Image, heads: Heads, described: dict[str, Any]
+    key: str,
+    viewer: ViewerModel,
+    image: Image,
+    heads: Heads,
+    described: dict[str, Any],
+    *,
+    aside: bool = False,
 ) -> ResultLayer:
     """An empty layer that lies on its image, in the viewer.
 
@@ -32,6 +38,8 @@ def make_layer(
         What there is of it.
     described : dict
         What made it, with the level of the image and the model.
+    aside : bool
+        As in `ResultLayer`.
     """
     layout, level = heads.layout, described["level"]
     made = ResultLayer(
@@ -44,6 +52,7 @@ def make_layer(
         pyramid=_needs_pyramid(heads),
         spanned=spanned_axis(image, layout),
         dims=layout.dims,
+        aside=aside,
         metadata={METADATA_KEY: described},
     )
     made.show_outline(viewer.dims.ndisplay == 2)

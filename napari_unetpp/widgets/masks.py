@@ -104,7 +104,7 @@ class Masks(QObject):
             return  # one of their own
         if chosen is not None and chosen.visible and chosen is self._keeper.last_edited:
             return
-        shown = [key for key in results.head_keys if results.visible.get(key)]
+        shown = [key for key in results.head_keys if results.shown.visible.get(key)]
         if shown and results.layers[shown[-1]].layer in self._viewer.layers:
             self._mask_box.layer = results.layers[shown[-1]].layer
 

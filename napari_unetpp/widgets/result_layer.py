@@ -72,11 +72,15 @@ class ResultLayer:
         such a layer.
     spanned : int, optional
         Where the layer has an axis for the channels of its image, see `geometry.spanned_axis`.
+    aside : bool
+        Whether it is hidden at first if it is filled: what is hidden, napari keeps no copy of.
 
     Attributes
     ----------
     layer : Labels or Image
         The napari layer.
+    is_outlined : bool
+        Whether outlines are shown, so that others are seen through it; else it is filled.
     can_be_painted : bool
         Whether napari lets the user paint it.
     predicted, filled : array
@@ -97,6 +101,7 @@ class ResultLayer:
         in_memory: bool = True,
         pyramid: bool = False,
         spanned: int | None = None,
+        aside: bool = False,
     ) -> None:
         self.key = key
         self.lock = threading.Lock()  # another thread compares the layer with the prediction
@@ -118,8 +123,9 @@ class ResultLayer:
         self.levels = [without_axis(level, spanned) for level in levels]
         data = levels if pyramid else levels[0]
         of_heads = key not in ("disagreement", "instances")
-        self._outlined = of_heads and shape[-2] * shape[-1] <= LARGEST_OUTLINED and not pyramid
-        common = {"name": name, "metadata": metadata, **place}
+        self.is_outlined = of_heads and shape[-2] * shape[-1] <= LARGEST_OUTLINED and not pyramid
+        visible = self.is_outlined or not aside
+        common = {"name": name, "metadata": metadata, "visible": visible, **place}
         self.layer: Labels | Image
         if key == "disagreement":
             self.layer = Image(
@@ -136,7 +142,7 @@ class ResultLayer:
             self.layer = Labels(
                 data,
                 colormap=_colormap(key, classes),
-                opacity=0.9 if self._outlined else 0.45,
+                opacity=0.9 if self.is_outlined else 0.45,
                 **common,
             )
         if isinstance(self.layer, Labels):
@@ -192,7 +198,7 @@ class ResultLayer:
             return
         self.stale = False
         started = time.perf_counter()
-        if self._outlined and self._flat and self.drawn == 0:
+        if self.is_outlined and self._flat and self.drawn == 0:
             # Not before the first time: napari looks for outlines when it adds a layer, too.
             self.layer.contour = OUTLINE
         else:
@@ -203,7 +209,7 @@ class ResultLayer:
     def show_outline(self, flat: bool) -> None:
         """Outlines on flat planes, if these aren't too large; napari has none in 3D."""
         self._flat = flat
-        if self._outlined and self.drawn:
+        if self.is_outlined and self.drawn:
             self.layer.contour = OUTLINE if flat else 0
 
     def let_go(self) -> None:

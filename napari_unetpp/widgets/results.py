@@ -17,6 +17,7 @@ from napari_unetpp.widgets.filling import FillQueue
 from napari_unetpp.widgets.geometry import METADATA_KEY, index_on_screen
 from napari_unetpp.widgets.making import make_layer
 from napari_unetpp.widgets.result_layer import DERIVED, Block, ResultLayer
+from napari_unetpp.widgets.shown_heads import ShownHeads
 from napari_unetpp.widgets.sources import Sources
 
 
@@ -37,6 +38,11 @@ class Results(QObject):
         What makes the heads: enough to run it again.
     parent : QObject, optional
         As in Qt.
+
+    Attributes
+    ----------
+    shown : ShownHeads
+        Shows and hides the layers.
     """
 
     changed = Signal()
@@ -67,6 +73,7 @@ class Results(QObject):
         self.coverage = Coverage()
         self.layers: dict[str, ResultLayer] = {}
         self._first: ResultLayer | None = None
+        self.shown = ShownHeads(self.layers, self.head_keys, self.changed.emit)
         self._queue = FillQueue(self._fill, self._here, self._draw, self)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.ndisplay.connect(self._on_ndisplay)
@@ -92,11 +99,6 @@ class Results(QObject):
         count = self.coverage.deepest
         return [*self.head_keys[:count], *{0: (), 1: ("instances",)}.get(count, DERIVED)]
 
-    @property
-    def visible(self) -> dict[str, bool]:
-        """By key, whether a layer is shown."""
-        return {key: bool(made.layer.visible) for key, made in self.layers.items()}
-
     def show(self, key: str) -> None:
         """Show the layer of `key`; if it isn't there, make it and fill it with what is known."""
         if key in self.layers:
@@ -104,23 +106,9 @@ class Results(QObject):
         else:
             self._make(key)
 
-    def hide(self, *keys: str) -> None:
-        """Hide these layers, or all."""
-        for key in keys or list(self.layers):
-            if key in self.layers:
-                self.layers[key].layer.visible = False
-
-    def solo(self, key: str) -> None:
-        """Show one head alone; once more, and all heads are back."""
-        heads = [k for k in self.head_keys if k in self.layers]
-        alone = [k for k in heads if self.layers[k].layer.visible] == [key]
-        if key in heads:
-            for head in heads:
-                self.layers[head].layer.visible = alone or head == key
-
     def begin(self) -> None:
         """Make the layer of the first head, while it is computed: that takes napari a while."""
-        self._make(self.head_keys[0])
+        self._make_head(self.head_keys[0])
         self._first = self.layers[self.head_keys[0]]
 
     def remove_unfilled(self) -> None:
@@ -136,7 +124,7 @@ class Results(QObject):
         key, available = f"L{head}", self.available
         self.coverage.add(index, region, self.heads.numbers.index(head) + 1)
         if key not in self.layers:
-            self._make(key)
+            self._make_head(key)
         waits = self._queue.idle
         for each in (key, "ensemble", "disagreement"):
             if each in self.layers:
@@ -187,10 +175,15 @@ class Results(QObject):
         for key in list(self.layers):
             self._release(key)
 
-    def _make(self, key: str) -> None:
-        made = make_layer(key, self.viewer, self.image, self.heads, self._described(key))
+    def _make_head(self, key: str) -> None:
+        """As a run comes to it."""
+        self._make(key, aside=self.shown.is_aside(key), untouched=True)
+
+    def _make(self, key: str, *, aside: bool = False, untouched: bool = False) -> None:
+        described = self._described(key)
+        made = make_layer(key, self.viewer, self.image, self.heads, described, aside=aside)
         self.layers[key] = made
-        made.layer.events.visible.connect(self._on_visible)
+        self.shown.watch(made, untouched=untouched)
         self.layer_made.emit(made)
         if key == "instances":
             self.instances_wanted.emit()
@@ -201,7 +194,7 @@ class Results(QObject):
     def _release(self, key: str) -> None:
         made = self.layers.pop(key)
         made.let_go()
-        made.layer.events.visible.disconnect(self._on_visible)
+        self.shown.watch_no_more(made)
         self._queue.drop(key)
 
     def _fill_all(self, key: str) -> None:
@@ -256,9 +249,6 @@ class Results(QObject):
 
     def _described(self, key: str) -> dict[str, Any]:
         return {**self.provenance, "shows": key, "threshold": self.threshold}
-
-    def _on_visible(self) -> None:
-        self.changed.emit()
 
     def _on_ndisplay(self) -> None:
         for made in self.layers.values():

@@ -113,10 +113,13 @@ class Session(QObject):
         assert self.run is not None
         assert self._image is not None
         image, job = self._image, self.run.job
+        before, depth = self._results.get(image), job.options.depth
         if job.into is not None:
+            if before is not None:
+                before.shown.aim(depth)
             return
-        if before := self._results.get(image):
-            before.hide()
+        if before is not None:
+            before.shown.hide()
         self._forget(image)
         self._watch(image, job.sources)
         results = Results(self.viewer, image, job.sources, heads, job.provenance, self)
@@ -128,18 +131,21 @@ class Session(QObject):
         self._results[image] = results
         self._derived[image] = Derived(self.viewer, results, self)
         self._new = results
+        results.shown.aim(depth)
         results.begin()
 
     def _on_tile(self, event: Any) -> None:
         if results := self.results_of(self._image):
             results.on_tile(event.head, event.index, event.region)
 
-    def _on_ended(self) -> None:
+    def _on_ended(self, complete: bool) -> None:
         assert self.run is not None
         image, self._image = self._image, None
         new, self._new = self._new, None
         if new is not None and self._is_open:
             new.remove_unfilled()
+        if complete and (results := self.results_of(image)):
+            results.shown.end()
         self.run.deleteLater()
         self.run = None
         if derived := self.derived_of(image):
