@@ -1,8 +1,8 @@
 """Cut a plane or a volume into overlapping tiles, and blend what comes out of them.
 
 Tiles start at multiples of the network's total stride, so that its pooling grids fall on the same
-pixels as without tiles, and neighbours overlap by up to twice the halo (how far a tile's side can
-be felt inside it). Each neighbour counts most where it has seen most of what lies around, and what
+pixels as without tiles, and neighbours overlap by nearly twice the halo (how far a tile's side can
+be felt inside it). Each neighbour counts where it has seen most of what lies around, and what
 difference is left is blended. The tiles are of even size rather than of full size with a small
 rest, which computes fewest pixels.
 """
@@ -22,9 +22,15 @@ from numpy.typing import NDArray
 from napari_unetpp.inference.layout import Region, common, inside, is_empty
 from napari_unetpp.network.architecture import DOWNS, SEEN, UNETPP, UPS, Architecture
 
-LARGEST_OVERLAP = {2: 192, 3: 64}
-"""Pixels: in 2D twice the halo of L4 and a little, deeper networks are cut short. In 3D as much
-would be most of a tile; what difference is left is measured by `benchmarks volumes`."""
+LARGEST_OVERLAP = {2: 176, 3: 64}
+"""Pixels: in 2D nearly twice the halo of L4, deeper networks are cut short. With 160 probabilities
+differ by up to 0.06 (`benchmarks tiling`), with 192 by as little as with 176, and more pixels are
+computed twice. In 3D as much would be most of a tile; what difference is left is measured by
+`benchmarks volumes`."""
+BLENDED = 0.1
+"""Of an overlap, its middle: nearer to a side too little of what lies beyond the tile is seen."""
+NEARLY_FEWEST = 1.025
+"""Over the fewest pixels that tiles could compute: with a little more they may be much smaller."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,8 @@ class Tile:
     def weight(self) -> NDArray[np.float32]:
         """What each pixel counts, shape ``spatial``, in [0, 1]; small near neighbours' sides.
 
-        It rises over the middle fifth of an overlap: the outer two fifths have seen too little of
-        what lies beyond the tile. It is never quite 0, as a neighbour may come later or never.
+        It rises over the middle of an overlap, `BLENDED` of it. It is never quite 0, as a neighbour
+        may come later or never.
         """
         lengths = [part.stop - part.start for part in self.region]
         ramps = [_ramp(n, *m) for n, m in zip(lengths, self.margins, strict=True)]
@@ -90,7 +96,7 @@ def least_tile(depth: int, stride: int, architecture: Architecture = UNETPP) -> 
     """The side of the smallest tile of a plane in which head `depth` finds what it finds untiled.
 
     In smaller ones no pixel of an overlap is far enough from a side: tiles of 256² at L4 differ by
-    0.16 of probability, of 384² by 0.01 (`benchmarks tiling`).
+    0.16 of probability, of 352² by 0.01 (`benchmarks tiling`).
     """
     return -(-2 * overlap_for(depth, architecture=architecture) // stride) * stride
 
@@ -123,9 +129,10 @@ def plan_tiles(
 
 
 def best_sides(lengths: Sequence[int], *, tile: int, overlap: int, stride: int) -> tuple[int, ...]:
-    """Sides of tiles that hold as much as a square one, and compute fewest pixels twice.
+    """Sides of tiles that hold as much as a square one, and compute nearly fewest pixels twice.
 
     A plane of 2048² is cut in two one way and in three the other rather than in three both ways.
+    Of those that compute at most `NEARLY_FEWEST` as much, it is the smallest: less memory.
 
     Parameters
     ----------
@@ -137,13 +144,16 @@ def best_sides(lengths: Sequence[int], *, tile: int, overlap: int, stride: int) 
         As for `plan_tiles`.
     """
     shared = -(-overlap // stride)
-    best, fewest = (tile,) * len(lengths), math.inf
+    found: list[tuple[int, int, tuple[int, ...]]] = []
     for sides in product(*(_even_sides(n, tile, shared, stride) for n in lengths)):
-        pieces = [side for side, _ in sides]
+        pieces = tuple(side for side, _ in sides)
         computed = math.prod(side * count for side, count in sides)
-        if math.prod(pieces) <= tile ** len(lengths) and computed < fewest:
-            best, fewest = tuple(pieces), computed
-    return best
+        if (held := math.prod(pieces)) <= tile ** len(lengths):
+            found.append((held, computed, pieces))
+    if not found:
+        return (tile,) * len(lengths)
+    fewest = min(computed for _, computed, _ in found)
+    return min(each for each in found if each[1] <= NEARLY_FEWEST * fewest)[2]
 
 
 def _even_sides(length: int, tile: int, shared: int, stride: int) -> list[tuple[int, int]]:
@@ -219,10 +229,10 @@ def _spans(start: int, stop: int, tile: int, overlap: int, stride: int) -> list[
 
 
 def _ramp(length: int, before: int, after: int) -> NDArray[np.float32]:
-    """1 inside, falling to nearly 0 over the middle fifth of the overlap on either side."""
+    """1 inside, falling to nearly 0 over the middle of the overlap on either side."""
     position = np.arange(length, dtype=np.float32) + 0.5
     weight = np.ones(length, np.float32)
     for distance, margin in ((position, before), (position[::-1], after)):
         if margin:
-            weight *= np.clip((distance / margin - 0.4) * 5, 1e-3, 1)
+            weight *= np.clip((distance / margin - 0.5) / BLENDED + 0.5, 1e-3, 1)
     return weight

@@ -32,7 +32,7 @@ class AdvancedForm(QWidget):
         self.tile_box.setSpecialValueText("auto")
         self.tile_box.setToolTip(
             "Largest side of a tile; auto takes what fits into memory. L3 and L4, which see far, "
-            "take no less than 192 and 384 in planes"
+            "take no less than 192 and 352 in planes"
         )
         self.tile_box.setSingleStep(64)
         self.tile_box.setSuffix(" px")
