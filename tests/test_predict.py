@@ -22,6 +22,7 @@ from napari_unetpp.inference.predict import (
     segment_region,
     segment_tiles,
 )
+from napari_unetpp.inference.tiles import least_tile
 from napari_unetpp.inference.uncertain import entropy_of, uncertain_places
 from napari_unetpp.models import Normalisation, load_model
 from napari_unetpp.network import UNetPlusPlus
@@ -314,7 +315,8 @@ def test_when_memory_runs_out_tiles_get_smaller(tiny_model, monkeypatch, caplog)
         heads = segment(image, tiny_model, options=FLOATS, progress=events.append)
     assert abs(heads.values - whole.values).max() <= 0.02
     notices = [event.notice for event in events if event.notice]
-    assert notices == ["Memory ran out on CPU, fp32: tiles of 150 pixels now."]
+    smaller = "Memory ran out on CPU, fp32: tiles of 150 pixels now."
+    assert notices == [f"{smaller} Near their sides L3 sees too little."]
     assert notices[0] in caplog.text
     assert events[-1].fraction == pytest.approx(1)
 
@@ -325,16 +327,20 @@ def test_without_any_memory_there_is_a_sentence(tiny_model, monkeypatch):
         segment(picture(150, 204), tiny_model)
 
 
-def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch):
-    """The GPU is played by a device of another name that lives on the CPU."""
-    image = picture(150, 204)
+@pytest.mark.parametrize("shape", [(150, 204), (150, 600)])
+def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch, shape):
+    """The GPU is played by a device of another name that lives on the CPU.
+
+    Its tiles get no smaller than what the head has to see: a larger one on the CPU is right.
+    """
+    image = picture(*shape)
     wanted = segment(image, tiny_model).values
     gpu = Device("cpu:0", torch.float32, "GPU, fp32", "it is there.")
     monkeypatch.setattr(
         "napari_unetpp.inference.engine.choose_device",
         lambda wanted: choose_device("cpu") if wanted == "cpu" else gpu,
     )
-    original = UNetPlusPlus._heads
+    original, tried = UNetPlusPlus._heads, []
     monkeypatch.setattr(
         "napari_unetpp.inference.ready.prepared",
         lambda network, device: mark(prepared(network, device), device),
@@ -346,6 +352,7 @@ def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch):
 
     def heads(self, x, depth):
         if getattr(self, "full", False):
+            tried.append(x.shape[-1])
             raise RuntimeError("CUDA out of memory.")
         yield from original(self, x, depth)
 
@@ -354,6 +361,7 @@ def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch):
     result = segment(image, tiny_model, progress=events.append)
     np.testing.assert_allclose(result.values, wanted, atol=3)
     assert events[0].notice == "Memory ran out on GPU, fp32: it goes on on the CPU."
+    assert min(tried) >= min(shape[1], least_tile(3, 8))
     assert {event.device.kind for event in events} == {"cpu"}
 
 

@@ -103,12 +103,23 @@ class Run:
 
     def _first_tile(self) -> int:
         """What was asked for, if the head sees enough in it; else what there is room for."""
-        wanted, spec = self.options.tile, self.model.spec
+        wanted = self.options.tile
         if wanted is None:
-            return tile_for(spec, self.depth, self.device)
+            return max(tile_for(self.model.spec, self.depth, self.device), self._smallest)
+        return max(wanted, self._least)
+
+    @property
+    def _least(self) -> int:
+        """The side of a tile in which the head finds what it finds untiled."""
+        spec = self.model.spec
         if spec.dims == 3:
-            return wanted
-        return max(wanted, least_tile(self.depth, 2**spec.depth, spec.architecture))
+            return SMALLEST_TILE[3]
+        return least_tile(self.depth, 2**spec.depth, spec.architecture)
+
+    @property
+    def _smallest(self) -> int:
+        """The side of the smallest tile for the device: rather the CPU than less right."""
+        return SMALLEST_TILE[self.model.spec.dims] if self.device.kind == "cpu" else self._least
 
     def events(self) -> Iterator[TileEvent]:
         """Do it, step by step."""
@@ -258,10 +269,12 @@ class Run:
         release_memory(self.device)
         spec, self.is_free = self.model.spec, False
         largest = min(self.tile, max(self.grid.shape))
-        if largest // 2 >= SMALLEST_TILE[spec.dims]:
+        if largest // 2 >= self._smallest:
             self.tile = largest // 2
             remember(spec, self.depth, self.device, self.tile)
             self.notice = f"Memory ran out on {self.device.label}: tiles of {self.tile} pixels now."
+            if self.tile < self._least:
+                self.notice += f" Near their sides L{self.depth} sees too little."
         elif self.device.kind != "cpu":
             self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."
             self.device = choose_device("cpu")
