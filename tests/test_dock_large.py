@@ -122,6 +122,41 @@ def test_heads_that_the_user_showed_or_hid_meanwhile_stay_so(viewer, dock, segme
     assert segmented().shown.visible == {"L1": True, "L2": True, "L3": True}
 
 
+def test_a_run_that_goes_on_shows_its_first_head_again(viewer, dock, segmented, monkeypatch):
+    monkeypatch.setattr(result_layer, "LARGEST_OUTLINED", 100)
+    viewer.add_image(noise(2, 230, 331), name="cells")
+    dock.segment_panel.where_row.value = "plane"
+    found = segmented()
+    assert found.shown.visible == {"L1": False, "L2": False, "L3": True}
+    during = []
+    dock.session.run_started.connect(
+        lambda run: run.tile_done.connect(lambda tile: during.append(dict(found.shown.visible)))
+    )
+    viewer.dims.set_point(0, 1 - viewer.dims.point[0])
+    assert segmented() is found
+    assert during[0] == {"L1": True, "L2": False, "L3": True}
+    assert found.shown.visible == {"L1": False, "L2": False, "L3": True}
+    dock.segment_panel.depth_row.value = "L2"
+    viewer.dims.set_point(0, 1 - viewer.dims.point[0])
+    assert segmented() is found
+    assert found.shown.visible["L2"]
+    assert found.shown.visible["L3"]  # deeper ones are left as they are
+
+
+def test_a_head_that_is_being_painted_is_not_hidden(viewer, dock, segmented, monkeypatch):
+    monkeypatch.setattr(result_layer, "LARGEST_OUTLINED", 100)
+
+    def take_the_brush(tile):
+        if tile.head == 2:
+            dock.results.layers["L1"].layer.mode = "paint"
+
+    dock.session.run_started.connect(lambda run: run.tile_done.connect(take_the_brush))
+    viewer.add_image(noise(230, 331), name="cells")
+    found = segmented()
+    assert found.shown.visible == {"L1": True, "L2": False, "L3": True}
+    assert found.layers["L1"].layer.mode == "paint"
+
+
 def test_outlined_heads_are_all_shown(viewer, dock, segmented):
     viewer.add_image(noise(230, 331), name="cells")
     assert segmented().shown.visible == {"L1": True, "L2": True, "L3": True}

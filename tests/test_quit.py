@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from napari_unetpp.models import Store
 from napari_unetpp.training.correction_folder import CorrectionFolder
 
@@ -16,6 +18,7 @@ import time
 import napari
 import numpy as np
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
 
 from napari_unetpp.inference import on_disk
 from napari_unetpp.widgets import label_planes, run
@@ -42,7 +45,7 @@ dock.segment_panel.model_box.names.setCurrentText("tiny")
 def paint(complete):
     layer = dock.results.layers["L1"].layer
     layer.data[10, 12] = 1 - layer.data[10, 12]  # by a script: no event tells of this
-    QTimer.singleShot(0, viewer.close)
+    QTimer.singleShot(0, HOW)
 
 
 dock.session.run_started.connect(lambda run: run.ended.connect(paint))
@@ -51,11 +54,12 @@ napari.run()
 """
 
 
+@pytest.mark.parametrize("how", ["viewer.close", "QApplication.quit"])
 def test_what_a_script_painted_in_a_large_layer_is_saved_when_napari_is_closed(
-    tiny_store: Store, tiny_model, tmp_path: Path
+    tiny_store: Store, tiny_model, tmp_path: Path, how: str
 ):
     environment = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
-    command = [sys.executable, "-c", SCRIPT]
+    command = [sys.executable, "-c", SCRIPT.replace("HOW", how)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr

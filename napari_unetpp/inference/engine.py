@@ -104,9 +104,8 @@ class Run:
     def _first_tile(self) -> int:
         """What was asked for, if the head sees enough in it; else what there is room for."""
         wanted = self.options.tile
-        if wanted is None:
-            return max(tile_for(self.model.spec, self.depth, self.device), self._smallest)
-        return max(wanted, self._least)
+        fitting = tile_for(self.model.spec, self.depth, self.device) if wanted is None else wanted
+        return max(fitting, self._least)
 
     @property
     def _least(self) -> int:
@@ -115,11 +114,6 @@ class Run:
         if spec.dims == 3:
             return SMALLEST_TILE[3]
         return least_tile(self.depth, 2**spec.depth, spec.architecture)
-
-    @property
-    def _smallest(self) -> int:
-        """The side of the smallest tile for the device: rather the CPU than less right."""
-        return SMALLEST_TILE[self.model.spec.dims] if self.device.kind == "cpu" else self._least
 
     def events(self) -> Iterator[TileEvent]:
         """Do it, step by step."""
@@ -264,13 +258,14 @@ class Run:
         logger.warning(self.notice)
 
     def _give_way(self) -> None:
-        """Half the tile; on a GPU, when tiles are small already, the CPU."""
+        """Half the tile; on a GPU, where the head would see too little in that, the CPU."""
         forget()
         release_memory(self.device)
         spec, self.is_free = self.model.spec, False
         largest = min(self.tile, max(self.grid.shape))
-        if largest // 2 >= self._smallest:
-            self.tile = largest // 2
+        smallest = SMALLEST_TILE[spec.dims] if self.device.kind == "cpu" else self._least
+        if largest > smallest:
+            self.tile = max(largest // 2, smallest)
             remember(spec, self.depth, self.device, self.tile)
             self.notice = f"Memory ran out on {self.device.label}: tiles of {self.tile} pixels now."
             if self.tile < self._least:

@@ -59,9 +59,9 @@ def segment(
 
     Notes
     -----
-    With tiles of 512 pixels or more the result does not depend on them but for a difference of at
-    most 0.02 in probability (measured: `python -m benchmarks tiling`, and `volumes` in 3D).
-    Smaller tiles, as when memory runs out, overlap by less than L4 can see.
+    The result does not depend on the tiles but for a difference of at most 0.02 in probability
+    (measured: `python -m benchmarks tiling`, and `volumes` in 3D). Planes take none in which the
+    head sees too little, unless the CPU's memory runs out, which is said.
     """
     heads, events = segment_tiles(image, model, axes=axes, options=options)
     for event in events:

@@ -98,7 +98,7 @@ def least_tile(depth: int, stride: int, architecture: Architecture = UNETPP) -> 
     In smaller ones no pixel of an overlap is far enough from a side: tiles of 256² at L4 differ by
     0.16 of probability, of 352² by 0.01 (`benchmarks tiling`).
     """
-    return -(-2 * overlap_for(depth, architecture=architecture) // stride) * stride
+    return 2 * -(-overlap_for(depth, architecture=architecture) // stride) * stride
 
 
 def plan_tiles(
@@ -132,7 +132,8 @@ def best_sides(lengths: Sequence[int], *, tile: int, overlap: int, stride: int) 
     """Sides of tiles that hold as much as a square one, and compute nearly fewest pixels twice.
 
     A plane of 2048² is cut in two one way and in three the other rather than in three both ways.
-    Of those that compute at most `NEARLY_FEWEST` as much, it is the smallest: less memory.
+    Of those that compute at most `NEARLY_FEWEST` as much, the smallest is taken that is more than
+    half as large as the square: less memory.
 
     Parameters
     ----------
@@ -144,16 +145,21 @@ def best_sides(lengths: Sequence[int], *, tile: int, overlap: int, stride: int) 
         As for `plan_tiles`.
     """
     shared = -(-overlap // stride)
+    room = tile ** len(lengths)
     found: list[tuple[int, int, tuple[int, ...]]] = []
     for sides in product(*(_even_sides(n, tile, shared, stride) for n in lengths)):
         pieces = tuple(side for side, _ in sides)
         computed = math.prod(side * count for side, count in sides)
-        if (held := math.prod(pieces)) <= tile ** len(lengths):
-            found.append((held, computed, pieces))
+        if math.prod(pieces) <= room:
+            found.append((computed, math.prod(pieces), pieces))
     if not found:
         return (tile,) * len(lengths)
-    fewest = min(computed for _, computed, _ in found)
-    return min(each for each in found if each[1] <= NEARLY_FEWEST * fewest)[2]
+    fewest = min(found)[0]
+    near = [
+        (held, pieces) for computed, held, pieces in found if computed <= NEARLY_FEWEST * fewest
+    ]
+    large = [each for each in near if 2 * each[0] > room]
+    return min(large)[1] if large else max(near)[1]
 
 
 def _even_sides(length: int, tile: int, shared: int, stride: int) -> list[tuple[int, int]]:
@@ -161,9 +167,11 @@ def _even_sides(length: int, tile: int, shared: int, stride: int) -> list[tuple[
     blocks, found = -(-length // stride), []
     for count in range(1, blocks + 1):
         side = -(-(blocks + (count - 1) * shared) // count) * stride
+        if count > 1 and side < 2 * shared * stride:  # it would be given a smaller overlap
+            break
         if side <= 2 * tile:
             found.append((side, count))
-        if 2 * side < tile or side <= 2 * shared * stride:
+        if 2 * side < tile:
             break
     return found or [(tile, blocks)]
 

@@ -122,6 +122,10 @@ class SegmentDock(QScrollArea):
             self._end()
             self.deleteLater()
 
+    def _on_quit(self) -> None:
+        self._end()
+        self.finetune_part.keeper.wait()  # what begins in here, Qt doesn't wait for any more
+
     def _end(self) -> None:
         """End what is on, save what is painted, and let go of the viewer."""
         if self._open:
@@ -260,4 +264,4 @@ class SegmentDock(QScrollArea):
         self.session.painted.connect(lambda name: show_info(f"{name} is kept as you painted it."))
         self._window_close.closed.connect(self._end)
         if (app := QApplication.instance()) is not None:
-            app.aboutToQuit.connect(self._end)
+            app.aboutToQuit.connect(self._on_quit)

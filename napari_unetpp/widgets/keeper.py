@@ -57,6 +57,7 @@ class Keeper(QObject):
         # In which something changed that isn't saved yet, or is being saved.
         self._unsaved: set[Labels] = set()
         self._being_saved: set[Labels] = set()
+        self._behind: list[Thread] = []  # that save what was let go of
         self._worker: Any = None
         self._gathering = False
         self._again = False
@@ -139,6 +140,11 @@ class Keeper(QObject):
         for layer in list(self._masks):
             self.forget(layer)
 
+    def wait(self) -> None:
+        """Wait until all that was let go of is saved: the application is about to quit."""
+        for thread in self._behind:
+            thread.join()
+
     def _on_edit(self, event: Any) -> None:
         layer, mask = event.source, self._masks[event.source]
         if event.type == "set_data":
@@ -203,6 +209,7 @@ class Keeper(QObject):
             arguments = later, self.lesson, dict(self.kept), self._store
             thread = Thread(target=save_changed, args=arguments)
             thread.start()
+            self._behind.append(thread)
             if (application := QCoreApplication.instance()) is not None:
                 application.aboutToQuit.connect(thread.join)
 

@@ -231,7 +231,7 @@ class Results(QObject):
         if not written:  # painted: a new layer takes the rest
             self._release(key)
             self.painted.emit(made.layer.name)
-            self._make(key)
+            self._make(key, aside=not made.layer.visible)
         elif self.viewer.dims.ndisplay == 3 or index == self._here():
             made.stale = True  # other planes are read when the slider comes to them
         self._queue.wake()

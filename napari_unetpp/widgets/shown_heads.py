@@ -41,6 +41,9 @@ class ShownHeads:
     def aim(self, depth: int | None) -> None:
         """A run to this head begins; None is the deepest."""
         self._goal = self._heads[-1] if depth is None else f"L{depth}"
+        for key in self._arranged():
+            if not self._layers[key].is_outlined:
+                self._arrange(key, visible=not self.is_aside(key))
 
     def is_aside(self, key: str) -> bool:
         """Whether a head that a run comes to is hidden at first, if heads are filled."""
@@ -76,9 +79,20 @@ class ShownHeads:
         deepest = self._layers.get(self._goal)
         if deepest is None or deepest.is_outlined or not deepest.layer.visible:
             return
+        for key in self._arranged():
+            if key != self._goal:
+                self._arrange(key, visible=False)
+
+    def _arranged(self) -> list[str]:
+        """The heads up to the goal that the user left as they were, and has no brush in."""
+        heads = self._heads[: self._heads.index(self._goal) + 1]
+        return [
+            key for key in heads if key in self._untouched and not _is_painted(self._layers[key])
+        ]
+
+    def _arrange(self, key: str, *, visible: bool) -> None:
         self._arranging = True
-        for key in self._untouched - {self._goal}:
-            self._layers[key].layer.visible = False
+        self._layers[key].layer.visible = visible
         self._arranging = False
 
     def _on_visible(self, event: Any) -> None:
@@ -87,3 +101,8 @@ class ShownHeads:
                 key for key, made in self._layers.items() if made.layer is event.source
             }
         self._changed()
+
+
+def _is_painted(made: ResultLayer) -> bool:
+    """Whether the user painted a layer, or is about to."""
+    return made.painted or str(made.layer.mode) != "pan_zoom"
