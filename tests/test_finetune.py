@@ -399,6 +399,25 @@ def running_out(monkeypatch, *, above: int) -> list[int]:
     return sides
 
 
+@pytest.mark.parametrize(("start", "is_limited"), [("model", True), ("nothing", False)])
+def test_a_gpu_does_not_learn_by_heart(tiny_model, output, monkeypatch, start, is_limited):
+    """It is played by a device of another name that lives on the CPU."""
+    monkeypatch.setattr("napari_unetpp.training.finetuning.STEPS_ON_GPU", 4)
+    gpu = Device("cpu:0", torch.float32, "GPU, fp32", "it is there.")
+    stop = []
+    for event in finetune(
+        tiny_model,
+        [correction(0)],
+        output=output,
+        options=options(None, start=start),
+        device=gpu,
+        stop=lambda: bool(stop),
+    ):
+        if event.step == 6:
+            stop.append(True)
+    assert event.step == (4 if is_limited else 6)
+
+
 LARGE = {"patch": (256, 256), "batch": 1}
 
 

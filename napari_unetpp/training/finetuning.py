@@ -27,7 +27,7 @@ from napari_unetpp.training.fit import Fit
 from napari_unetpp.training.gentle import rate_for
 from napari_unetpp.training.material import Material
 from napari_unetpp.training.messages import HELD_OUT, FinetuneEvent, Result
-from napari_unetpp.training.options import FinetuneOptions, patch_for
+from napari_unetpp.training.options import STEPS_ON_GPU, FinetuneOptions, patch_for
 from napari_unetpp.training.referee import Referee, by_kind
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
@@ -133,7 +133,7 @@ class Finetuning:
             replace(
                 self.fit_options,
                 minutes=max(left, 0.01),
-                steps=self.options.steps or 1_000_000,
+                steps=self._most_steps,
             ),
             self.device,
             probabilities=self.material.probabilities(self.options.replay),
@@ -156,6 +156,12 @@ class Finetuning:
         if self.referee.best is None and step:  # stopped early, or nothing is held out
             result = self._save(fit.best, self.referee.score(fit.best), step)
             yield self._event(step, 1.0, result=result)
+
+    @property
+    def _most_steps(self) -> int:
+        """Where nothing but the time limits them, more than there is time for."""
+        is_limited = self.device.kind != "cpu" and self.options.start == "model"
+        return self.options.steps or (STEPS_ON_GPU if is_limited else 1_000_000)
 
     def _save(self, learnt: UNetPlusPlus, learnt_scores: Scores | None, steps: int) -> Result:
         referee = self.referee

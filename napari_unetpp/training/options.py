@@ -122,6 +122,11 @@ FINETUNE_FIT = FitOptions(
 """The training in a fine-tuning: short, on few images that are like those to come."""
 
 
+STEPS_ON_GPU = 600
+"""More, which take a fast GPU seconds, learn the few corrected planes by heart: other images get
+worse again, see `docs/finetune.md`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions:
     """How to fine-tune. The defaults gained most per minute, see `docs/finetune.md`.
@@ -131,11 +136,10 @@ class FinetuneOptions:
     minutes : float
         Time, all in all.
     steps : int, optional
-        Or so many batches, whichever is over first.
+        Or so many batches, whichever is over first. By default `STEPS_ON_GPU` there, from a model.
     depth : int, optional
         The deepest head of the new version; those beyond it are given up. By default all on a
-        GPU. On a CPU, where deep heads learn too little in two minutes, L2 if it was about as
-        good as the deeper ones on what is held out, else L3.
+        GPU. On a CPU, where deep heads learn too little in two minutes, see `start.depth_on_cpu`.
     start : {"model", "nothing"}
         From the model's weights, or from random ones; the learning rate falls over the time, then.
     architecture : Architecture, optional

@@ -107,6 +107,8 @@ class FinetunePanel(QWidget):
         self.bar.setRange(0, 1000)
         self.bar.setValue(round(event.fraction * 1000))
         left = max(0.0, minutes * 60 - event.seconds)
+        if event.fraction > 0:  # it may be over sooner
+            left = min(left, event.seconds * (1 - event.fraction) / event.fraction)
         loss = "" if event.loss is None else f" · loss {event.loss:.2f}"
         self.say(f"Step {event.step}{loss} · {left:.0f} s left · {event.device}", event.reason)
         self.show_curve().add(event, is_new=is_new)
