@@ -402,14 +402,14 @@ def running_out(monkeypatch, *, above: int) -> list[int]:
 @pytest.mark.parametrize(("start", "is_limited"), [("model", True), ("nothing", False)])
 def test_a_gpu_does_not_learn_by_heart(tiny_model, output, monkeypatch, start, is_limited):
     """It is played by a device of another name that lives on the CPU."""
-    monkeypatch.setattr("napari_unetpp.training.finetuning.STEPS_ON_GPU", 4)
+    monkeypatch.setattr("napari_unetpp.training.finetuning.STEPS_A_MINUTE", 0.4)
     gpu = Device("cpu:0", torch.float32, "GPU, fp32", "it is there.")
     stop = []
     for event in finetune(
         tiny_model,
         [correction(0)],
         output=output,
-        options=options(None, start=start),
+        options=options(None, start=start, minutes=10),
         device=gpu,
         stop=lambda: bool(stop),
     ):

@@ -43,7 +43,10 @@ def finetune(
         typer.Option(metavar="NEW", help="Of the new model; else the next version, like nuclei+1."),
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="Time at the most.")] = 2.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches at the most.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Batches at the most; else on a GPU 300 for each of --minutes."),
+    ] = None,
     trust: Annotated[
         Literal["planes", "sparse"],
         typer.Option(

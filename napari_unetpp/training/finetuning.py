@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from napari_unetpp.training.fit import Fit
 from napari_unetpp.training.gentle import rate_for
 from napari_unetpp.training.material import Material
 from napari_unetpp.training.messages import HELD_OUT, FinetuneEvent, Result
-from napari_unetpp.training.options import STEPS_ON_GPU, FinetuneOptions, patch_for
+from napari_unetpp.training.options import STEPS_A_MINUTE, FinetuneOptions, patch_for
 from napari_unetpp.training.referee import Referee, by_kind
 from napari_unetpp.training.run import software
 from napari_unetpp.training.samples import Sample
@@ -160,8 +161,11 @@ class Finetuning:
     @property
     def _most_steps(self) -> int:
         """Where nothing but the time limits them, more than there is time for."""
-        is_limited = self.device.kind != "cpu" and self.options.start == "model"
-        return self.options.steps or (STEPS_ON_GPU if is_limited else 1_000_000)
+        if self.options.steps is not None:
+            return self.options.steps
+        if self.device.kind == "cpu" or self.options.start == "nothing":
+            return 1_000_000
+        return math.ceil(STEPS_A_MINUTE * self.options.minutes)
 
     def _save(self, learnt: UNetPlusPlus, learnt_scores: Scores | None, steps: int) -> Result:
         referee = self.referee

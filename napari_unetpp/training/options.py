@@ -122,9 +122,9 @@ FINETUNE_FIT = FitOptions(
 """The training in a fine-tuning: short, on few images that are like those to come."""
 
 
-STEPS_ON_GPU = 600
-"""More, which take a fast GPU seconds, learn the few corrected planes by heart: other images get
-worse again, see `docs/finetune.md`."""
+STEPS_A_MINUTE = 300
+"""At the most, of a fine-tuning on a GPU. A fast one does four times as many, and learns a few
+corrected planes by heart: other images get worse again, see `docs/finetune.md`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,8 @@ class FinetuneOptions:
     minutes : float
         Time, all in all.
     steps : int, optional
-        Or so many batches, whichever is over first. By default `STEPS_ON_GPU` there, from a model.
+        Or so many batches, whichever is over first. By default as many as there is time for; on a
+        GPU, from a model's weights, `STEPS_A_MINUTE` at the most.
     depth : int, optional
         The deepest head of the new version; those beyond it are given up. By default all on a
         GPU. On a CPU, where deep heads learn too little in two minutes, see `start.depth_on_cpu`.

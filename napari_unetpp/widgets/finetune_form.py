@@ -54,6 +54,7 @@ class FinetuneForm(QWidget):
         self.minutes_box.setDecimals(1)
         self.minutes_box.setValue(MINUTES)
         self.minutes_box.setSuffix(" min")
+        self.minutes_box.setToolTip("At the most: a fast GPU is done after 300 steps for each")
         self.depth_box = QComboBox()
         self.depth_box.setToolTip(
             "The deepest head of the new version; auto is all on a GPU. On a CPU it is L3 where "
