@@ -219,6 +219,8 @@ def sheet_of(results: Sequence[dict[str, Any]], title: str) -> Sheet:
 
 def _words(trial: dict[str, Any]) -> str:
     parts = [f"{trial['corrected']} {trial['paint']}"]
+    if trial["seed"]:
+        parts.append(f"seed {trial['seed']}")
     if trial["start"] == "nothing":
         parts.append("from random weights")
     parts += [f"{name} {value}" for name, value in trial["fit"].items()]

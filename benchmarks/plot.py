@@ -45,7 +45,7 @@ def draw(log: Path, output: Path) -> None:
 
 def is_plain(trial: Result) -> bool:
     """Whether a trial is as a user's is by default."""
-    varied = trial["fit"] or trial["depth"] or trial["earlier"] or trial["also"]
+    varied = trial["fit"] or trial["depth"] or trial["earlier"] or trial["also"] or trial["seed"]
     return not varied and trial["start"] == "model" and trial["paint"] == "planes"
 
 

@@ -70,6 +70,8 @@ def plan(case: str, minutes: float, seeds: int) -> list[Trial]:
         *(replace(trial, depth=k) for k in (3, 2, 1)),
         replace(trial, start="nothing"),
     ]
+    if case == "h&e":  # images differ from one another more than sections do
+        trials += [replace(trial, seed=seed) for seed in range(1, 5)]
     if case == "em":  # which is furthest from what the model knows
         trials += [
             *(replace(trial, paint=paint) for paint in PARTLY_PAINTED),
