@@ -328,6 +328,7 @@ def test_a_full_disk_is_told_once_and_the_window_lives_on(viewer, dock, qtbot, m
 
     monkeypatch.setattr(run, "fits_in_memory", lambda needed: False)
     monkeypatch.setattr(on_disk, "KEPT_CHUNKS", 1)
+    monkeypatch.setattr(result_layer, "KEPT", 1)
     told = []
     monkeypatch.setattr("napari_unetpp.widgets.dock.show_error", told.append)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -316,7 +317,7 @@ def test_when_memory_runs_out_tiles_get_smaller(tiny_model, monkeypatch, caplog)
     assert abs(heads.values - whole.values).max() <= 0.02
     notices = [event.notice for event in events if event.notice]
     smaller = "Memory ran out on CPU, fp32: tiles of 150 pixels now."
-    assert notices == [f"{smaller} Near their sides L3 sees too little."]
+    assert notices == [f"{smaller} Near the sides of tiles of 150 pixels L3 sees too little."]
     assert notices[0] in caplog.text
     assert events[-1].fraction == pytest.approx(1)
 
@@ -328,7 +329,7 @@ def test_without_any_memory_there_is_a_sentence(tiny_model, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(150, 204), (150, 600)])
-def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch, shape):
+def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch, caplog, shape):
     """The GPU is played by a device of another name that lives on the CPU.
 
     Its tiles get no smaller than what the head has to see: a larger one on the CPU is right.
@@ -340,7 +341,7 @@ def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch, s
         "napari_unetpp.inference.engine.choose_device",
         lambda wanted: choose_device("cpu") if wanted == "cpu" else gpu,
     )
-    original, tried = UNetPlusPlus._heads, []
+    original = UNetPlusPlus._heads
     monkeypatch.setattr(
         "napari_unetpp.inference.ready.prepared",
         lambda network, device: mark(prepared(network, device), device),
@@ -352,7 +353,6 @@ def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch, s
 
     def heads(self, x, depth):
         if getattr(self, "full", False):
-            tried.append(x.shape[-1])
             raise RuntimeError("CUDA out of memory.")
         yield from original(self, x, depth)
 
@@ -361,7 +361,9 @@ def test_when_the_gpu_is_too_small_the_cpu_takes_over(tiny_model, monkeypatch, s
     result = segment(image, tiny_model, progress=events.append)
     np.testing.assert_allclose(result.values, wanted, atol=3)
     assert events[0].notice == "Memory ran out on GPU, fp32: it goes on on the CPU."
-    assert min(tried) >= min(shape[1], least_tile(3, 8))
+    sizes = [int(size) for size in re.findall(r"tiles of (\d+) pixels now", caplog.text)]
+    assert sizes == ([192] if shape[1] < 300 else [300, 192])
+    assert sizes[-1] == least_tile(3, 8)
     assert {event.device.kind for event in events} == {"cpu"}
 
 
@@ -565,9 +567,20 @@ def test_tiles_are_as_large_as_memory_allows(make_model, monkeypatch, dims, dept
     assert sides[-1] == memory.LARGEST_TILE[dims]
 
 
+def test_very_large_planes_leave_room_for_what_is_shown_of_them(make_model):
+    spec, device = make_model(widths=(32, 64, 128)).spec, choose_device("cpu")
+    sides = [memory.tile_for(spec, 2, device, side**2) for side in (512, 6000, 8192, 20_000)]
+    assert sides == sorted(sides, reverse=True)
+    assert sides[0] > sides[1] > sides[2] == sides[3]  # still larger ones are shown by levels
+
+
 def test_the_size_that_worked_is_remembered(tiny_model, monkeypatch):
     short_of_memory(monkeypatch, 160 * 160)
     segment(picture(150, 300), tiny_model)
     events = []
     segment(picture(150, 300), tiny_model, progress=events.append)
+    (notice,) = (event.notice for event in events if event.notice)
+    assert notice.startswith("Little memory is free. Near the sides of tiles of 1")
+    events = []
+    segment(picture(100, 110), tiny_model, progress=events.append)  # in one tile
     assert not [event.notice for event in events if event.notice]

@@ -21,7 +21,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_unetpp.inference import on_disk
-from napari_unetpp.widgets import label_planes, run
+from napari_unetpp.widgets import label_planes, result_layer, run
 from napari_unetpp.widgets.mask import Mask
 
 corrected = Mask.corrected
@@ -34,7 +34,7 @@ def slowly_corrected(mask):
 
 Mask.corrected = slowly_corrected
 
-label_planes.QUICKLY_COMPARED = on_disk.KEPT_CHUNKS = 1
+label_planes.QUICKLY_COMPARED = on_disk.KEPT_CHUNKS = result_layer.KEPT = 1
 run.fits_in_memory = lambda needed: False
 viewer = napari.Viewer()
 viewer.add_image(np.random.default_rng(0).random((530, 560)).astype(np.float32), name="cells")

@@ -97,15 +97,17 @@ class Run:
         self.is_free = options.tile is None  # tiles may be longer one way than the other
         self.wanted = options.region or layout.whole
         self.looking = 0.0  # of the first piece's first look: see `_work`
-        self.notice = ""
+        self.notice = f"Little memory is free.{self._what_lacks}" if self._what_lacks else ""
         costs = {k: multiply_adds(model.network, k) for k in spec.up_to(depth)}
         self.shares = {k: cost / costs[depth] for k, cost in costs.items()}  # of a tile, by then
 
     def _first_tile(self) -> int:
         """What was asked for, if the head sees enough in it; else what there is room for."""
-        wanted = self.options.tile
-        fitting = tile_for(self.model.spec, self.depth, self.device) if wanted is None else wanted
-        return max(fitting, self._least)
+        if self.options.tile is not None:
+            return max(self.options.tile, self._least)
+        pixels = prod(self.layout.spatial_shape)
+        tile = tile_for(self.model.spec, self.depth, self.device, pixels)
+        return tile if self.device.kind == "cpu" else max(tile, self._least)
 
     @property
     def _least(self) -> int:
@@ -114,6 +116,13 @@ class Run:
         if spec.dims == 3:
             return SMALLEST_TILE[3]
         return least_tile(self.depth, 2**spec.depth, spec.architecture)
+
+    @property
+    def _what_lacks(self) -> str:
+        """What to say of tiles in which the head sees too little."""
+        if self.tile >= min(self._least, max(self.grid.shape)):
+            return ""
+        return f" Near the sides of tiles of {self.tile} pixels L{self.depth} sees too little."
 
     def events(self) -> Iterator[TileEvent]:
         """Do it, step by step."""
@@ -267,9 +276,8 @@ class Run:
         if largest > smallest:
             self.tile = max(largest // 2, smallest)
             remember(spec, self.depth, self.device, self.tile)
-            self.notice = f"Memory ran out on {self.device.label}: tiles of {self.tile} pixels now."
-            if self.tile < self._least:
-                self.notice += f" Near their sides L{self.depth} sees too little."
+            smaller = f"tiles of {self.tile} pixels now.{self._what_lacks}"
+            self.notice = f"Memory ran out on {self.device.label}: {smaller}"
         elif self.device.kind != "cpu":
             self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."
             self.device = choose_device("cpu")

@@ -21,7 +21,7 @@ import zarr
 from numpy.typing import NDArray
 
 KEPT_CHUNKS = 32
-"""Of each array: two heads of a tile or more."""
+"""Of each array, unless it is told otherwise: two heads of a tile or more."""
 
 Number = tuple[int, ...]
 """Of a chunk, along each axis."""
@@ -42,14 +42,22 @@ class DiskArray:
         Of the array, and of a chunk.
     dtype : dtype
         Of the values.
+    kept : int, optional
+        How many chunks are kept in memory.
     """
 
     def __init__(
-        self, folder: Path, shape: Sequence[int], chunks: Sequence[int], dtype: Any
+        self,
+        folder: Path,
+        shape: Sequence[int],
+        chunks: Sequence[int],
+        dtype: Any,
+        kept: int | None = None,
     ) -> None:
         self.folder = folder
         self.shape, self.chunks = tuple(shape), tuple(chunks)
         self.dtype, self.ndim, self.size = np.dtype(dtype), len(self.shape), prod(self.shape)
+        self._most = KEPT_CHUNKS if kept is None else kept
         self._lock = threading.RLock()
         self._kept: OrderedDict[Number, NDArray[Any]] = OrderedDict()
         self._changed: set[Number] = set()  # of those that are kept
@@ -130,7 +138,7 @@ class DiskArray:
 
     def _make_room(self, *, write: bool) -> None:
         """Let go of the chunks that weren't used for longest; a reader doesn't write them."""
-        if len(self._kept) <= KEPT_CHUNKS:
+        if len(self._kept) <= self._most:
             return
         for number in list(self._kept)[:-1]:
             if number in self._changed:
@@ -138,7 +146,7 @@ class DiskArray:
                     continue
                 self._write(number)
             del self._kept[number]
-            if len(self._kept) <= KEPT_CHUNKS:
+            if len(self._kept) <= self._most:
                 return
 
     def _write(self, number: Number) -> None:

@@ -55,7 +55,9 @@ def fits_in_memory(needed: float) -> bool:
     return needed <= min(share, MOST_IN_MEMORY)
 
 
-def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) -> Any:
+def room_for(
+    shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool, kept: int | None = None
+) -> Any:
     """Zeros: a numpy array, or a `DiskArray`.
 
     Parameters
@@ -68,6 +70,8 @@ def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) ->
         How many axes a plane or volume has.
     in_memory : bool
         Where; see `fits_in_memory`.
+    kept : int, optional
+        As in `DiskArray`.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def room_for(shape: Sequence[int], dtype: Any, *, dims: int, in_memory: bool) ->
     remove_left_behind()
     folder = _new_folder(cache_folder())
     chunks = [1] * (len(shape) - dims) + [min(CHUNK[dims], n) for n in shape[-dims:]]
-    return DiskArray(folder, shape, chunks, dtype)
+    return DiskArray(folder, shape, chunks, dtype, kept)
 
 
 def _new_folder(parent: Path) -> Path:

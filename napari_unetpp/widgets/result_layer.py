@@ -42,6 +42,8 @@ DRAW_EVERY = 0.1
 """Seconds between redraws of a layer that is being filled."""
 
 
+KEPT = 12
+"""Chunks on the disk that are kept in memory, of each array: a tile is filled row by row."""
 COARSEST = 1024
 """Pixels along the longer side of the coarsest level."""
 
@@ -111,7 +113,7 @@ class ResultLayer:
         self._wait = DRAW_EVERY
         self._flat = True
         dtype = np.int32 if key == "instances" else np.uint8
-        room = partial(room_for, dims=dims, in_memory=in_memory)
+        room = partial(room_for, dims=dims, in_memory=in_memory, kept=KEPT)
         self.can_be_painted = not pyramid
         if self.can_be_painted:
             self.predicted, self.filled = room(shape, dtype), room(shape, bool)
