@@ -86,19 +86,19 @@ def measure(
     return times, {**spent, "everything else": total - sum(spent.values())}
 
 
-def the_tile(depth: int, pixels: int) -> int:
-    """The side that a tile of a plane may have on this CPU, run to a head; loads torch."""
+def the_tile(depth: int) -> int:
+    """The side of the tiles that `segment` takes on this CPU, run to a head; loads torch."""
     from napari_unetpp.inference.devices import choose_device
     from napari_unetpp.inference.memory import tile_for
 
-    return tile_for(the_spec(), depth, choose_device("cpu"), pixels)
+    return tile_for(the_spec(), depth, choose_device("cpu"))
 
 
 def tiles_of(size: int, depth: int) -> list[Tile]:
     """The tiles that `segment` takes for a square plane, by default."""
     whole = slice(0, size)
     stride = 2 ** the_spec().depth
-    side, overlap = the_tile(depth, size * size), overlap_for(depth)
+    side, overlap = the_tile(depth), overlap_for(depth)
     sides = best_sides((size, size), tile=side, overlap=overlap, stride=stride)
     return plan_tiles((whole, whole), tile=sides, overlap=overlap, stride=stride)
 

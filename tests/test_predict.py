@@ -570,8 +570,8 @@ def test_tiles_are_as_large_as_memory_allows(make_model, monkeypatch, dims, dept
 def test_very_large_planes_leave_room_for_what_is_shown_of_them(make_model):
     spec, device = make_model(widths=(32, 64, 128)).spec, choose_device("cpu")
     sides = [memory.tile_for(spec, 2, device, side**2) for side in (512, 6000, 8192, 20_000)]
-    assert sides == sorted(sides, reverse=True)
-    assert sides[0] > sides[1] > sides[2] == sides[3]  # still larger ones are shown by levels
+    assert sides[0] > sides[1] > sides[2]
+    assert sides[3] == memory.tile_for(spec, 2, device)  # it is shown by levels
 
 
 def test_the_size_that_worked_is_remembered(tiny_model, monkeypatch):
@@ -582,5 +582,5 @@ def test_the_size_that_worked_is_remembered(tiny_model, monkeypatch):
     (notice,) = (event.notice for event in events if event.notice)
     assert notice.startswith("Little memory is free. Near the sides of tiles of 1")
     events = []
-    segment(picture(100, 110), tiny_model, progress=events.append)  # in one tile
+    segment(picture(100, 140), tiny_model, progress=events.append)  # in one tile
     assert not [event.notice for event in events if event.notice]

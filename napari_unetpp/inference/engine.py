@@ -105,8 +105,8 @@ class Run:
         """What was asked for, if the head sees enough in it; else what there is room for."""
         if self.options.tile is not None:
             return max(self.options.tile, self._least)
-        pixels = prod(self.layout.spatial_shape)
-        tile = tile_for(self.model.spec, self.depth, self.device, pixels)
+        shown = prod(self.layout.spatial_shape) if self.options.is_shown else 0
+        tile = tile_for(self.model.spec, self.depth, self.device, shown)
         return tile if self.device.kind == "cpu" else max(tile, self._least)
 
     @property
@@ -120,7 +120,9 @@ class Run:
     @property
     def _what_lacks(self) -> str:
         """What to say of tiles in which the head sees too little."""
-        if self.tile >= min(self._least, max(self.grid.shape)):
+        shape = self.grid.shape
+        longest = prod(shape) ** (1 / len(shape)) if self.is_free else max(shape)
+        if self.tile >= min(self._least, longest):
             return ""
         return f" Near the sides of tiles of {self.tile} pixels L{self.depth} sees too little."
 
@@ -263,7 +265,8 @@ class Run:
         forget()
         self.device = choose_device("cpu")
         self.tile = self._first_tile()
-        self.notice = f"OpenVINO can't be used ({why.rstrip('.')}): it goes on in torch."
+        going_on = f"it goes on in torch.{self._what_lacks}"
+        self.notice = f"OpenVINO can't be used ({why.rstrip('.')}): {going_on}"
         logger.warning(self.notice)
 
     def _give_way(self) -> None:
@@ -279,9 +282,10 @@ class Run:
             smaller = f"tiles of {self.tile} pixels now.{self._what_lacks}"
             self.notice = f"Memory ran out on {self.device.label}: {smaller}"
         elif self.device.kind != "cpu":
-            self.notice = f"Memory ran out on {self.device.label}: it goes on on the CPU."
-            self.device = choose_device("cpu")
+            before, self.device = self.device, choose_device("cpu")
             self.tile = self._first_tile()
+            going_on = f"it goes on on the CPU.{self._what_lacks}"
+            self.notice = f"Memory ran out on {before.label}: {going_on}"
         else:
             raise UserError(
                 "Memory ran out on the CPU even with small tiles: close other programs or choose a "

@@ -31,8 +31,8 @@ MOST_ON_CPU = {2: 1.21e9, 3: 2.2e9}
 """Bytes that a tile may take on a CPU: of planes as large as 976² for L4 in fp32, 1408² in bf16.
 Of volumes more, as tiles of 96³ would compute most voxels several times."""
 SHOWN, MOST_SHOWN = 4, 8192**2
-"""Bytes that a pixel of a plane takes besides, and for how many at the most: napari holds two masks
-that it shows twice each, and shows larger planes by levels."""
+"""Bytes that a pixel of a plane takes besides, up to how many pixels: napari holds each of the two
+masks that are shown twice; larger planes it shows by levels."""
 MOST_ON_GPU = 8 << 30
 SHARE_OF_FREE = 0.5
 """Of the memory that is free: other programs want some, too."""
@@ -70,15 +70,15 @@ def bytes_of_tile(spec: ModelSpec, depth: int, device: Device, side: int) -> flo
     return OVERHEAD * float(side) ** spec.dims * peak * device.dtype.itemsize
 
 
-def tile_for(spec: ModelSpec, depth: int, device: Device, pixels: int = 0) -> int:
+def tile_for(spec: ModelSpec, depth: int, device: Device, shown: int = 0) -> int:
     """The side of the largest tile that there is room for, a multiple of the network's stride.
 
-    `pixels` is how many a plane of the image has.
+    `shown` is how many pixels a plane has that a viewer shows besides.
     """
     stride, smallest = 2**spec.depth, SMALLEST_TILE[spec.dims]
     room, side = _room(device, spec.dims), LARGEST_TILE[spec.dims]
-    if device.kind == "cpu" and spec.dims == 2:
-        room = min(room, MOST_ON_CPU[2] - SHOWN * min(pixels, MOST_SHOWN))
+    if device.kind == "cpu" and spec.dims == 2 and shown <= MOST_SHOWN:
+        room = min(room, MOST_ON_CPU[2] - SHOWN * shown)
     room = min(room, remembered.room_left(_name(device, spec), *_free_and_total(device)))
     while side - stride >= smallest and bytes_of_tile(spec, depth, device, side) > room:
         side -= stride

@@ -53,6 +53,8 @@ class SegmentOptions:
     overview : array-like, optional
         The same image coarser, as the lower level of a pyramid: to tell the intensities of a large
         image from.
+    is_shown : bool
+        Whether a viewer of this process shows image and masks: on a CPU tiles leave room for them.
     """
 
     depth: int | None = None
@@ -67,3 +69,4 @@ class SegmentOptions:
     focus: tuple[float, ...] | None = None
     first_look: Region | None = None
     overview: ArrayLike | None = None
+    is_shown: bool = False

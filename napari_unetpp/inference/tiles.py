@@ -145,9 +145,11 @@ def best_sides(lengths: Sequence[int], *, tile: int, overlap: int, stride: int) 
         As for `plan_tiles`.
     """
     shared = -(-overlap // stride)
+    # Tiles of planes overlap in full; in volumes, where that is cut short anyway, it costs more.
+    least = 2 * shared * stride if len(lengths) == 2 else 0
     room = tile ** len(lengths)
     found: list[tuple[int, int, tuple[int, ...]]] = []
-    for sides in product(*(_even_sides(n, tile, shared, stride) for n in lengths)):
+    for sides in product(*(_even_sides(n, tile, shared, stride, least) for n in lengths)):
         pieces = tuple(side for side, _ in sides)
         computed = math.prod(side * count for side, count in sides)
         if math.prod(pieces) <= room:
@@ -162,16 +164,18 @@ def best_sides(lengths: Sequence[int], *, tile: int, overlap: int, stride: int) 
     return min(large)[1] if large else max(near)[1]
 
 
-def _even_sides(length: int, tile: int, shared: int, stride: int) -> list[tuple[int, int]]:
+def _even_sides(
+    length: int, tile: int, shared: int, stride: int, least: int
+) -> list[tuple[int, int]]:
     """Sides of tiles that cover a length evenly, each with their number."""
     blocks, found = -(-length // stride), []
     for count in range(1, blocks + 1):
         side = -(-(blocks + (count - 1) * shared) // count) * stride
-        if count > 1 and side < 2 * shared * stride:  # it would be given a smaller overlap
+        if count > 1 and side < least:
             break
         if side <= 2 * tile:
             found.append((side, count))
-        if 2 * side < tile:
+        if 2 * side < tile or side <= 2 * shared * stride:
             break
     return found or [(tile, blocks)]
 

@@ -138,6 +138,7 @@ def make_job(
     if request.where == "stack":  # outwards from here: scrolling finds finished work
         indices = sorted(layout.indices(), key=lambda index: math.dist(index, here))
     options = SegmentOptions(
+        is_shown=True,
         depth=request.depth,
         device=request.device,
         tile=request.tile,
