@@ -7,7 +7,9 @@ import pytest
 from images import noise
 
 from napari_unetpp.inference import passes
+from napari_unetpp.inference.grid import Grid
 from napari_unetpp.inference.options import SegmentOptions
+from napari_unetpp.inference.passes import Planner
 from napari_unetpp.inference.predict import segment, segment_tiles
 
 LOOK = (slice(30, 190), slice(40, 250))
@@ -135,3 +137,11 @@ def test_the_window_asks_for_what_is_on_screen(viewer, dock, segmented, tiny_sto
     [(look, reached)] = filled
     assert reached == 1
     assert look[1].stop - look[1].start > 300
+
+
+@pytest.mark.parametrize("offset", range(0, 16, 3))
+def test_what_fits_in_one_tile_is_one_wherever_it_begins(make_model, offset):
+    spec = make_model(widths=(4, 6, 8, 10, 12)).spec
+    planner = Planner(spec=spec, grid=Grid.of((700, 700), None, None), tile=640, is_free=True)
+    wanted = (slice(150 + offset, 430 + offset), slice(130 + offset, 450 + offset))
+    assert len(planner.whole(wanted, 4).tiles) == 1

@@ -98,7 +98,8 @@ class Planner:
         )
         sides: int | tuple[int, ...] = tile
         if self.is_free:
-            lengths = [part.stop - part.start for part in around]
+            # From where tiles begin: else one that just fits would be cut in two.
+            lengths = [part.stop - part.start // stride * stride for part in around]
             sides = best_sides(lengths, tile=tile, overlap=overlap, stride=stride)
         tiles = [
             tile

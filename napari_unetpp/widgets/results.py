@@ -131,6 +131,7 @@ class Results(QObject):
                 self._queue.add(each, index, region)
         if waits:
             self._queue.hurry()
+        self.shown.come(key)
         if self.available != available:
             self.changed.emit()
 
