@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from images import discs
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.inference.devices import Device
@@ -38,21 +39,9 @@ FIT = FitOptions(
 )
 
 
-def scene(seed: int, shape=SHAPE) -> tuple[np.ndarray, np.ndarray]:
-    """Bright, noisy discs as a camera sees them, and which pixels they cover."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    mask = np.zeros(shape, bool)
-    for _ in range(shape[0] * shape[1] // 1000):
-        away = np.hypot(y - rng.integers(shape[0]), x - rng.integers(shape[1]))
-        mask |= away < rng.integers(6, 12)
-    image = 800.0 + 2000 * mask + 300 * rng.standard_normal(shape)
-    return np.clip(image, 0, 65535).astype(np.uint16), mask
-
-
 def correction(seed: int, *, classes=None, known=None, shape=SHAPE, name=None) -> Correction:
     """A plane corrected all over; `classes` are made of its mask."""
-    image, mask = scene(seed, shape)
+    image, mask = discs(shape, seed)
     labels = mask.astype(np.uint8) if classes is None else classes(mask)
     source = Source(image=name or f"image {seed}", shape=shape, layer="mask")
     made = correct(image[None], labels, kind="classes", source=source)
@@ -289,7 +278,7 @@ def test_no_corrections_are_refused(tiny_model, output):
 
 
 def test_background_alone_is_refused(tiny_model, output):
-    _, mask = scene(0)
+    _, mask = discs(SHAPE, 0)
     for background in (
         correction(0, classes=lambda mask: np.zeros(SHAPE, np.uint8)),
         correction(0, known=~mask),

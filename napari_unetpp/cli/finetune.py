@@ -45,7 +45,9 @@ def finetune(
     minutes: Annotated[float, typer.Option(min=0.01, help="Time at the most.")] = 2.0,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Batches at the most; by default 300 a minute on a GPU."),
+        typer.Option(
+            min=1, help="Batches at the most; by default 300 a minute on a GPU, from a model."
+        ),
     ] = None,
     trust: Annotated[
         Literal["planes", "sparse"],

@@ -31,7 +31,6 @@ class ShownHeads:
         self._layers, self._heads, self._changed = layers, heads, changed
         self._goal = heads[-1]
         self._untouched: set[str] = set()  # layers of heads that the user neither showed nor hid
-        self._awaited: set[str] = set()  # hidden ones that are shown when there is more in them
         self._arranging = False
 
     @property
@@ -42,17 +41,14 @@ class ShownHeads:
     def aim(self, depth: int | None) -> None:
         """A run to this head begins; None is the deepest."""
         self._goal = self._heads[-1] if depth is None else f"L{depth}"
-        filled = [key for key in self._arranged() if not self._layers[key].is_outlined]
-        self._awaited = {key for key in filled if not self.is_aside(key)}
-        for key in filled:
-            if self.is_aside(key):
+        for key in self._arranged():
+            if self.is_aside(key) and not self._layers[key].is_outlined:
                 self._arrange(key, visible=False)
 
     def come(self, key: str) -> None:
-        """More of a head is there: it is drawn once, with that, and not before."""
-        if key in self._awaited & self._untouched:
+        """More of a head is there: one that was hidden is drawn with that, and not before."""
+        if key in self._untouched and not self.is_aside(key):
             self._arrange(key, visible=True)
-        self._awaited.discard(key)
 
     def is_aside(self, key: str) -> bool:
         """Whether a head that a run comes to is hidden at first, if heads are filled."""
@@ -100,9 +96,11 @@ class ShownHeads:
         ]
 
     def _arrange(self, key: str, *, visible: bool) -> None:
-        self._arranging = True
-        self._layers[key].layer.visible = visible
-        self._arranging = False
+        layer = self._layers[key].layer
+        if layer.visible != visible:  # napari would read and draw it anew all the same
+            self._arranging = True
+            layer.visible = visible
+            self._arranging = False
 
     def _on_visible(self, event: Any) -> None:
         if not self._arranging:

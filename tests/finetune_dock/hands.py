@@ -79,15 +79,3 @@ def own_mask(shape: tuple[int, ...] = SHAPE) -> Any:
     labels = np.zeros(shape, np.uint8)
     labels[..., 10:20, 12:30] = 1
     return labels
-
-
-def discs(shape: tuple[int, int] = LARGER, seed: int = 0) -> tuple[Any, Any]:
-    """Bright discs with noise, and which pixels they cover."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    mask = np.zeros(shape, bool)
-    for _ in range(shape[0] * shape[1] // 1000):
-        away = np.hypot(y - rng.integers(shape[0]), x - rng.integers(shape[1]))
-        mask |= away < rng.integers(6, 12)
-    image = 800.0 + 2000 * mask + 300 * rng.standard_normal(shape)
-    return np.clip(image, 0, 65535).astype(np.uint16), mask

@@ -13,7 +13,8 @@ from hands import (
 )
 
 
-def test_the_loop_goes_on_to_the_next_plane(qtbot, viewer, dock, segmented, child):
+def from_the_first_plane(qtbot, viewer, dock, segmented) -> None:
+    """Correct the first of three planes, fine-tune, and go on."""
     dock.segment_panel.where_row.button("plane").click()
     layer = segmented((3, *SHAPE))
     viewer.dims.set_current_step(0, 0)
@@ -21,6 +22,10 @@ def test_the_loop_goes_on_to_the_next_plane(qtbot, viewer, dock, segmented, chil
     stroke(layer, 0, 10, 12)
     dock.finetune_and_go_on()
     finish(qtbot, dock)
+
+
+def test_the_loop_goes_on_to_the_next_plane(qtbot, viewer, dock, segmented, child):
+    from_the_first_plane(qtbot, viewer, dock, segmented)
     wait_for_version(qtbot, dock)
     assert viewer.dims.current_step[0] == 1
     assert dock.results.computed.keys() == {(1,)}
@@ -50,13 +55,7 @@ def test_the_loop_goes_on_where_the_new_version_is_no_better(
     qtbot, viewer, dock, segmented, child, tiny_store
 ):
     child.end("not better")
-    dock.segment_panel.where_row.button("plane").click()
-    layer = segmented((3, *SHAPE))
-    viewer.dims.set_current_step(0, 0)
-    dock.segment_panel.where_row.button("plane").click()
-    stroke(layer, 0, 10, 12)
-    dock.finetune_and_go_on()
-    finish(qtbot, dock)
+    from_the_first_plane(qtbot, viewer, dock, segmented)
     settle(qtbot, dock)
     assert viewer.dims.current_step[0] == 1
     assert (1,) in dock.results.computed

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from hands import (
+    LARGER,
     PATIENCE,
-    discs,
     finish,
     press,
     press_only,
     wait_for_version,
 )
+from images import discs
 from qtpy.QtCore import QTimer
 
 from napari_unetpp.widgets import SegmentDock
@@ -24,7 +25,7 @@ from napari_unetpp.widgets.trainer import MODULE
 @pytest.fixture
 def corrected(viewer: Any, dock: SegmentDock) -> Any:
     """An image that the model segments badly, and a mask of one's own."""
-    pixels, mask = discs()
+    pixels, mask = discs(LARGER)
     viewer.add_image(pixels, name="cells")
     dock.segment_panel.device_box.setCurrentText("cpu")
     return viewer.add_labels(mask.astype(np.uint8), name="mine")
@@ -45,7 +46,7 @@ def test_a_real_child_makes_a_version(qtbot, dock, corrected, tiny_store):
     assert len(panel.curve.heads["L1"]) > 2
     spec = tiny_store.spec("tiny+1")
     assert spec.parent_name == "tiny"
-    np.testing.assert_array_equal(corrected.data, discs()[1])
+    np.testing.assert_array_equal(corrected.data, discs(LARGER)[1])
 
 
 @pytest.mark.slow

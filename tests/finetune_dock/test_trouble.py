@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hands import (
+    LARGER,
     PATIENCE,
     SHAPE,
-    discs,
     finish,
     gone,
     own_mask,
@@ -22,6 +22,7 @@ from hands import (
     stroke,
     wait_for_version,
 )
+from images import discs
 
 
 def test_without_edits_it_is_told_in_one_sentence(qtbot, dock, segmented, child, errors):
@@ -32,7 +33,7 @@ def test_without_edits_it_is_told_in_one_sentence(qtbot, dock, segmented, child,
 
 
 def test_without_any_mask_it_is_told_in_one_sentence(qtbot, viewer, dock, child, errors):
-    viewer.add_image(discs()[0])
+    viewer.add_image(discs(LARGER)[0])
     press(qtbot, dock)
     (error,) = errors()
     assert "Nothing was corrected yet" in error

@@ -7,11 +7,11 @@ from hands import (
     LARGER,
     SHAPE,
     deepest,
-    discs,
     press,
     settle,
     stroke,
 )
+from images import discs
 from scipy import ndimage
 
 from napari_unetpp.models.file import save_model
@@ -73,7 +73,7 @@ def test_checked_once_more_is_not_checked(qtbot, viewer, dock, segmented, saved)
 
 
 def test_an_empty_plane_of_ones_own_can_be_checked(qtbot, viewer, dock, saved):
-    viewer.add_image(discs()[0], name="cells")
+    viewer.add_image(discs(LARGER)[0], name="cells")
     viewer.add_labels(np.zeros(LARGER, np.uint8))
     dock.finetune_part.panel.checked_button.click()
     qtbot.waitUntil(lambda: len(saved()) == 1, timeout=10_000)
@@ -82,7 +82,7 @@ def test_an_empty_plane_of_ones_own_can_be_checked(qtbot, viewer, dock, saved):
 
 
 def test_scribbles_are_known_where_they_are(qtbot, viewer, dock, child):
-    image = viewer.add_image(discs()[0], name="cells")
+    image = viewer.add_image(discs(LARGER)[0], name="cells")
     labels = np.zeros(LARGER, np.uint8)
     labels[10, 20:60] = 1
     labels[40, 20:80] = 2
@@ -96,7 +96,7 @@ def test_scribbles_are_known_where_they_are(qtbot, viewer, dock, child):
 
 
 def test_instances_of_ones_own_are_kept_apart(qtbot, viewer, dock, child):
-    viewer.add_image(discs()[0], name="cells")
+    viewer.add_image(discs(LARGER)[0], name="cells")
     labels = np.zeros(LARGER, np.int32)
     for number in range(8):
         labels[20:40, 10 * number : 10 * number + 10] = number + 1
