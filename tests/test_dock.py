@@ -12,8 +12,8 @@ from images import noise
 from napari.layers import Labels, _layer_actions
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt, QThreadPool, QTimer
-from qtpy.QtWidgets import QFileDialog, QLabel, QMessageBox
+from qtpy.QtCore import QEvent, QObject, Qt, QThreadPool, QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QMessageBox
 from skimage.io import imread
 
 from napari_unetpp.inference.normalise import find_limits
@@ -804,20 +804,55 @@ def test_the_demo_leaves_masks_and_a_picture(tiny_store, tmp_path, monkeypatch, 
     assert imread(tmp_path / "window.png").std() > 10
 
 
-def test_the_latest_status_is_shown_soon_and_none_after_the_end(qtbot):
-    def status(head, fraction):
-        return Status(
-            fraction=fraction,
-            head=head,
-            plane=1,
-            planes=1,
-            seconds=1.0,
-            remaining=5.0,
-            device="CPU",
-            reason="",
-            size="",
-        )
+def status(head, fraction):
+    return Status(
+        fraction=fraction,
+        head=head,
+        plane=1,
+        planes=1,
+        seconds=1.0,
+        remaining=5.0,
+        device="CPU",
+        reason="",
+        size="",
+    )
 
+
+def test_a_status_is_painted_at_once_and_once(qtbot):
+    """For each time that something is painted all of the window is put together."""
+    part, painted = RunPart(), []
+    qtbot.addWidget(part)
+    part.resize(300, 100)
+    part.show()
+    part.show_running(True)
+    qtbot.wait(STATUS_AFTER)
+
+    class Watch(QObject):
+        def eventFilter(self, watched, event):
+            if event.type() == QEvent.Type.UpdateRequest:
+                painted.append(watched)
+            return False
+
+    watch = Watch()
+    QApplication.instance().installEventFilter(watch)
+    part.show_status(status(1, 0.1))
+    qtbot.wait(3 * STATUS_AFTER)
+    QApplication.instance().removeEventFilter(watch)
+    assert part.message.text() == "L1 · 5 s left · CPU"
+    assert painted == [part]
+
+
+def test_the_sentence_can_be_copied_after_a_run(qtbot):
+    part = RunPart()
+    qtbot.addWidget(part)
+    part.show_running(True)
+    part.show_running(False)
+    part.say("The image has no such axis.")
+    part.message.setSelection(0, 9)
+    assert part.message.selectedText() == "The image"
+
+
+def test_the_latest_status_is_shown_soon_and_none_after_the_end(qtbot):
     part = RunPart()
     qtbot.addWidget(part)
     part.show_running(True)

@@ -145,3 +145,16 @@ def test_what_fits_in_one_tile_is_one_wherever_it_begins(make_model, offset):
     planner = Planner(spec=spec, grid=Grid.of((700, 700), None, None), tile=640, is_free=True)
     wanted = (slice(150 + offset, 430 + offset), slice(130 + offset, 450 + offset))
     assert len(planner.whole(wanted, 4).tiles) == 1
+
+
+def test_a_small_part_of_one_tile_is_looked_at_first(tiny_model):
+    """All that follows is in one tile, which takes longer than what is on screen."""
+    image = noise(210, 260)
+    look = (slice(100, 130), slice(40, 90))
+    options = dataclasses.replace(OPTIONS, tile=512, first_look=look)
+    heads, events = segment_tiles(image, tiny_model, options=options)
+    first = next(events)
+    assert (first.head, first.region) == (1, look)
+    assert heads.reached[look].min() == 1
+    assert not heads.reached[:90].any()
+    assert [event.head for event in events] == [1, 2, 3]

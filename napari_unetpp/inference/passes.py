@@ -21,6 +21,8 @@ LOOK_TILE = {2: 1024, 3: 96}
 """Pixels of the side of a tile of the first look: something should be seen soon."""
 LOOK_AT_MOST = 1 << 22
 """Pixels. Of more, deeper heads would have to wait too long for the first look."""
+SOONER = 0.85
+"""Share of the pixels of one tile that follows, below which that tile is worth a first look."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ class Planner:
     def first_look(self, wanted: Region, look: Region | None, then: Pass) -> Pass | None:
         """The first head alone, of what of `wanted` is looked at.
 
-        None where that would not come sooner than by the pass that is to follow, `then`: where
-        there is but one tile or one head, or too much to look at.
+        None where that would not come much sooner than by the pass that is to follow, `then`:
+        where there is but one head, one tile of hardly more than what is seen, or too much to
+        look at.
         """
         first = self.spec.heads[0]
         seen = common(look or wanted, wanted)
@@ -84,10 +87,12 @@ class Planner:
         touched = [
             tile for tile in then.tiles if not is_empty(common(self.grid.filled(tile.region), seen))
         ]
-        if len(touched) < 2:
-            return None
-        tile = min(self.tile, LOOK_TILE[self.spec.dims])
-        return Pass(first, seen, self._tiles(seen, first, tile))
+        tiles = self._tiles(seen, first, min(self.tile, LOOK_TILE[self.spec.dims]))
+        if len(touched) == 1:  # which shows all, but sees more around it than the first head needs
+            sooner = sum(pixels_of(tile.region) for tile in tiles) / pixels_of(touched[0].region)
+            if sooner > SOONER:
+                return None
+        return Pass(first, seen, tiles)
 
     def _tiles(self, wanted: Region, depth: int, tile: int) -> list[Tile]:
         """Tiles of the network's grid, those next to the focus first."""

@@ -13,6 +13,9 @@ is drawn."""
 STATUS_AFTER = 200
 """Milliseconds until the latest status is shown, for the same reason: tiles may come faster."""
 
+NO_SELECTION = Qt.TextInteractionFlag.NoTextInteraction
+SELECTION = Qt.TextInteractionFlag.TextSelectableByMouse
+
 
 class RunPart(QWidget):
     """Segment, which becomes Cancel; a bar; and a sentence.
@@ -57,6 +60,8 @@ class RunPart(QWidget):
         self.bar.setRange(0, 1000)
         self.bar.reset()
         self.bar.setVisible(running)
+        # A sentence that can be selected is painted twice, and with it all of the window.
+        self.message.setTextInteractionFlags(NO_SELECTION if running else SELECTION)
         if running:
             self._busy_timer.start()
             self.say("Loading the model …")
@@ -82,8 +87,10 @@ class RunPart(QWidget):
         left = f" · {status.remaining:.0f} s left" if status.remaining >= 1 else ""
         head = f"L{status.head}" if status.head else "a part left out"
         self.say(f"{head}{plane}{left} · {status.device}{status.size}", status.reason)
+        self.bar.setUpdatesEnabled(False)  # it would paint itself now, and not with the sentence
         self.bar.setRange(0, 1000)
-        self.bar.setValue(round(status.fraction * 1000))  # paints what is waiting, too
+        self.bar.setValue(round(status.fraction * 1000))
+        self.bar.setUpdatesEnabled(True)
 
     def say(self, sentence: str, tip: str = "") -> None:
         """Put a sentence under the button."""
@@ -99,7 +106,7 @@ class RunPart(QWidget):
         self.bar.setFixedHeight(8)
         self.bar.setVisible(False)
         self.message.setWordWrap(True)
-        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.message.setTextInteractionFlags(SELECTION)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for widget in (self.button, self.bar, self.message):
