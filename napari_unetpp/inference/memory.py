@@ -30,7 +30,7 @@ COPIES = {"dense": 2}
 MOST_ON_CPU = {2: 1.21e9, 3: 2.2e9}
 """Bytes that a tile may take on a CPU: of planes as large as 976² for L4 in fp32, 1408² in bf16.
 Of volumes more, as tiles of 96³ would compute most voxels several times."""
-SHOWN, MOST_SHOWN = 6, 8192**2
+SHOWN, MOST_SHOWN = 7, 8192**2
 """Bytes that a pixel of a plane takes besides, up to how many pixels: napari holds each of the two
 masks that are shown twice, and more while it draws; larger planes it shows by levels."""
 MOST_ON_GPU = 8 << 30

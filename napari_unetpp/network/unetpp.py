@@ -277,7 +277,8 @@ def name(i: int, j: int) -> str:
 def _initialise(module: nn.Module) -> None:
     """He initialisation, as in the authors' code, with zero biases."""
     kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-    if isinstance(module, kinds):
+    # On the meta device there are no values, but torch would import all of its compiler.
+    if isinstance(module, kinds) and not module.weight.is_meta:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)

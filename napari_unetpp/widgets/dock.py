@@ -28,6 +28,7 @@ from napari_unetpp.widgets.segment_panel import SegmentPanel
 from napari_unetpp.widgets.session import Session
 from napari_unetpp.widgets.shortcuts import Shortcuts
 from napari_unetpp.widgets.spinner import AS_EVER, SLOWLY, turn_spinner
+from napari_unetpp.widgets.two_llvms import keep_triton_out
 from napari_unetpp.widgets.warm_up import warm_up
 from napari_unetpp.widgets.window_close import WindowClose
 
@@ -138,6 +139,7 @@ class SegmentDock(QScrollArea):
             self.segment_panel.disconnect_layers()
 
     def _warm_up(self) -> None:
+        keep_triton_out()  # before torch is imported
         box = self.segment_panel.model_box
         if box.name:
             warm_up(box.store.path(box.name))

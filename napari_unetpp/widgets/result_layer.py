@@ -42,7 +42,7 @@ DRAW_EVERY = 0.1
 """Seconds between redraws of a layer that is being filled."""
 
 
-KEPT = 24
+KEPT = 20
 """Chunks on the disk that are kept in memory, of each array: a tile is filled row by row."""
 COARSEST = 1024
 """Pixels along the longer side of the coarsest level."""
