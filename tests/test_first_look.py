@@ -68,12 +68,12 @@ def test_the_work_adds_up_and_only_the_first_plane_is_looked_at(tiny_model):
 @pytest.mark.parametrize(
     ("options", "most"),
     [
-        ({"tile": 512}, 1 << 22),
+        ({"tile": 512, "first_look": (slice(5, 205), slice(5, 255))}, 1 << 22),
         ({"depth": 1}, 1 << 22),
         ({"region": (slice(0, 30), slice(0, 30))}, 1 << 22),
         ({}, 1 << 10),
     ],
-    ids=["one tile", "one head", "elsewhere", "too much"],
+    ids=["one tile that is seen", "one head", "elsewhere", "too much"],
 )
 def test_there_is_none_where_it_would_not_come_sooner(tiny_model, monkeypatch, options, most):
     monkeypatch.setattr(passes, "LOOK_AT_MOST", most)
@@ -158,3 +158,12 @@ def test_a_small_part_of_one_tile_is_looked_at_first(tiny_model):
     assert heads.reached[look].min() == 1
     assert not heads.reached[:90].any()
     assert [event.head for event in events] == [1, 2, 3]
+
+
+def test_it_computes_little_more_than_what_is_seen(make_model):
+    spec = make_model(widths=(4, 6, 8, 10, 12)).spec
+    planner = Planner(spec=spec, grid=Grid.of((900, 1000), None, None), tile=960, is_free=True)
+    look = (slice(203, 604), slice(305, 906))
+    seen = planner.first_look(look, look, planner.whole(look, 4))
+    [tile] = seen.tiles
+    assert tile.region == (slice(192, 614), slice(294, 916))  # how far L1 sees, and an even start

@@ -97,7 +97,8 @@ class Planner:
     def _tiles(self, wanted: Region, depth: int, tile: int) -> list[Tile]:
         """Tiles of the network's grid, those next to the focus first."""
         spec = self.spec
-        overlap, stride = overlap_for(depth, spec.dims, spec.architecture), 2**spec.depth
+        overlap = overlap_for(depth, spec.dims, spec.architecture)
+        stride = spec.architecture.shrink(depth)
         around = grown(  # the border of what is wanted sees what lies around it
             self.grid.of_network(wanted), overlap // 2 + stride, self.grid.shape
         )
