@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from images import noise
 
-from napari_unetpp.inference import passes
+from napari_unetpp.inference import engine, passes
 from napari_unetpp.inference.grid import Grid
 from napari_unetpp.inference.options import SegmentOptions
 from napari_unetpp.inference.passes import Planner
@@ -160,10 +160,40 @@ def test_a_small_part_of_one_tile_is_looked_at_first(tiny_model):
     assert [event.head for event in events] == [1, 2, 3]
 
 
+def test_in_one_tile_it_takes_little_of_the_run(make_model):
+    """To L2, L1 is two fifths of the work: it would come a little sooner, and all much later."""
+    spec = make_model(widths=(4, 6, 8, 10, 12)).spec
+    planner = Planner(spec=spec, grid=Grid.of((900, 1000), None, None), tile=960, is_free=True)
+    look, wanted = (slice(300, 600), slice(300, 600)), (slice(250, 650), slice(250, 650))
+    then = planner.whole(wanted, 2)
+    assert planner.first_look(wanted, look, then, share=0.12) is not None
+    assert planner.first_look(wanted, look, then, share=0.39) is None
+
+
+def test_the_work_adds_up_where_memory_runs_out_after_it(tiny_model, monkeypatch):
+    original = engine.probabilities
+
+    def computed(network, tile, *rest):
+        if tile[0].size > 50_000:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(network, tile, *rest)
+
+    monkeypatch.setattr(engine, "probabilities", computed)
+    look = (slice(100, 130), slice(40, 90))
+    options = dataclasses.replace(OPTIONS, tile=512, first_look=look)
+    told = []
+    segment(noise(210, 260), tiny_model, options=options, progress=told.append)
+    fractions = [event.fraction for event in told]
+    assert told[0].region == look
+    assert any(event.notice for event in told)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1)
+
+
 def test_it_computes_little_more_than_what_is_seen(make_model):
     spec = make_model(widths=(4, 6, 8, 10, 12)).spec
     planner = Planner(spec=spec, grid=Grid.of((900, 1000), None, None), tile=960, is_free=True)
     look = (slice(203, 604), slice(305, 906))
-    seen = planner.first_look(look, look, planner.whole(look, 4))
+    seen = planner.first_look(look, look, planner.whole(look, 4), share=0.12)
     [tile] = seen.tiles
     assert tile.region == (slice(192, 614), slice(294, 916))  # how far L1 sees, and an even start

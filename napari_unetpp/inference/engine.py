@@ -172,9 +172,9 @@ class Run:
     def _piece(
         self, network: Network, index: Index, number: int, count: int
     ) -> Iterator[TileEvent]:
-        begun = number + (self.looking if number else 0.0)
         passes = self._passes(index, is_first=number == 0)
         total = count + self.looking
+        begun = number + self.looking - sum(self._work(look) for look in passes[:-1])
         for each in passes:
             work = self._work(each) / len(each.tiles)
             done: list[Tile] = []  # without those that can't be read, which have nothing to blend
@@ -196,7 +196,8 @@ class Run:
         whole = planner.whole(self.wanted, self.depth)
         if not is_first:
             return [whole]
-        look = planner.first_look(self.wanted, self.options.first_look, then=whole)
+        share = self.shares[self.model.spec.heads[0]]
+        look = planner.first_look(self.wanted, self.options.first_look, whole, share)
         if look is None or self._is_seen(index):
             return [whole]
         self.looking = self._work(look)

@@ -11,6 +11,7 @@ from napari_unetpp.inference.tiles import (
     Tile,
     best_sides,
     grown,
+    halo,
     nearest_first,
     overlap_for,
     plan_tiles,
@@ -21,8 +22,9 @@ LOOK_TILE = {2: 1024, 3: 96}
 """Pixels of the side of a tile of the first look: something should be seen soon."""
 LOOK_AT_MOST = 1 << 22
 """Pixels. Of more, deeper heads would have to wait too long for the first look."""
-SOONER = 0.85
-"""Share of the pixels of one tile that follows, below which that tile is worth a first look."""
+SOONER, MORE = 0.75, 0.15
+"""Where what is seen is in one tile of those that follow: of its pixels the most that a first look
+has, and of its work the most that one adds."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,14 @@ class Planner:
         """All heads up to `depth`, tile by tile."""
         return Pass(depth, wanted, self._tiles(wanted, depth, self.tile))
 
-    def first_look(self, wanted: Region, look: Region | None, then: Pass) -> Pass | None:
+    def first_look(
+        self, wanted: Region, look: Region | None, then: Pass, share: float
+    ) -> Pass | None:
         """The first head alone, of what of `wanted` is looked at.
 
-        None where that would not come much sooner than by the pass that is to follow, `then`:
-        where there is but one head, one tile of hardly more than what is seen, or too much to
-        look at.
+        None where that would not come much sooner than by the pass that is to follow, `then`, of
+        which the first head takes a `share`: where there is but one head, one tile of hardly more
+        than what is seen, or too much to look at.
         """
         first = self.spec.heads[0]
         seen = common(look or wanted, wanted)
@@ -89,8 +93,8 @@ class Planner:
         ]
         tiles = self._tiles(seen, first, min(self.tile, LOOK_TILE[self.spec.dims]))
         if len(touched) == 1:  # which shows all, but sees more around it than the first head needs
-            sooner = sum(pixels_of(tile.region) for tile in tiles) / pixels_of(touched[0].region)
-            if sooner > SOONER:
+            part = sum(pixels_of(tile.region) for tile in tiles) / pixels_of(touched[0].region)
+            if part > SOONER or share * part > MORE:
                 return None
         return Pass(first, seen, tiles)
 
@@ -99,9 +103,9 @@ class Planner:
         spec = self.spec
         overlap = overlap_for(depth, spec.dims, spec.architecture)
         stride = spec.architecture.shrink(depth)
-        around = grown(  # the border of what is wanted sees what lies around it
-            self.grid.of_network(wanted), overlap // 2 + stride, self.grid.shape
-        )
+        # The border of what is wanted sees what lies around it.
+        margin = min(overlap // 2 + 2**spec.depth, halo(depth, spec.architecture) + stride)
+        around = grown(self.grid.of_network(wanted), margin, self.grid.shape)
         sides: int | tuple[int, ...] = tile
         if self.is_free:
             # From where tiles begin: else one that just fits would be cut in two.

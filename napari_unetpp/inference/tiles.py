@@ -1,10 +1,10 @@
 """Cut a plane or a volume into overlapping tiles, and blend what comes out of them.
 
-Tiles start at multiples of the network's total stride, so that its pooling grids fall on the same
-pixels as without tiles, and neighbours overlap by nearly twice the halo (how far a tile's side can
-be felt inside it). Each neighbour counts where it has seen most of what lies around, and what
-difference is left is blended. The tiles are of even size rather than of full size with a small
-rest, which computes fewest pixels.
+Tiles start at multiples of the stride of the deepest row that is computed, so that its pooling
+grids fall on the same pixels as without tiles, and neighbours overlap by nearly twice the halo (how
+far a tile's side can be felt inside it). Each neighbour counts where it has seen most of what lies
+around, and what difference is left is blended. The tiles are of even size rather than of full size
+with a small rest, which computes fewest pixels.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def plan_tiles(
     overlap : int
         The least overlap of neighbours, in pixels.
     stride : int
-        The total stride of the network: tiles start at multiples of it.
+        Of the deepest row that is computed: tiles start at multiples of it.
     """
     sides = [tile] * len(region) if isinstance(tile, int) else tile
     spans = [
