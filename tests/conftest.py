@@ -73,6 +73,17 @@ def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests tell what a CPU does, wherever they run; those of a GPU are marked."""
+    if request.node.get_closest_marker("gpu") is None:
+        import torch
+
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for other processes
+
+
+@pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Neither tiles that fitted in another test nor results that others left on the disk."""
     monkeypatch.setattr("napari_unetpp.inference.remembered._HERE", {})

@@ -384,11 +384,40 @@ def test_other_errors_are_not_swallowed(tiny_model, monkeypatch):
         "MPS backend out of memory (MPS allocated: 5 GB)",
         "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes",
         "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
     ],
 )
 def test_running_out_of_memory_is_recognised(words):
     assert is_out_of_memory(RuntimeError(words))
     assert not is_out_of_memory(RuntimeError("shapes don't match"))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "built_for", "runs"),
+    [
+        ((8, 6), ["sm_75", "sm_80", "sm_90a"], True),
+        ((7, 5), ["sm_75", "sm_80"], True),
+        ((6, 1), ["sm_75", "sm_80", "sm_120", "compute_120"], False),
+        ((7, 0), ["sm_75", "sm_80"], False),
+        ((12, 1), ["sm_90", "sm_120"], True),
+        ((13, 0), ["sm_90", "compute_120"], True),
+        ((13, 0), ["sm_90", "sm_120"], False),
+        ((6, 1), [], True),
+    ],
+)
+def test_a_gpu_that_torch_was_not_built_for_is_left_alone(monkeypatch, gpu, built_for, runs):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GeForce")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    device = choose_device()
+    assert device.kind == ("cuda" if runs else "cpu")
+    if not runs:
+        assert "has no code for GeForce" in device.reason
+        with pytest.raises(UserError, match=r"has no code for GeForce\. Choose auto or cpu"):
+            choose_device("cuda")
 
 
 @pytest.mark.parametrize("wanted", ["cuda", "mps"])

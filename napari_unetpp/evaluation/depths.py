@@ -142,7 +142,7 @@ def _timed(
     """Seconds from the input to each head; yields how far it is."""
     tune_allocator()
     batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(device.kind, device.dtype)
-    batch = batch.to(memory_format=memory_format(network.dims))
+    batch = batch.to(memory_format=memory_format(network.dims, device.kind))
     runs: list[Mapping[int, float]] = []
     started = time.perf_counter()
     for number in range(MOST_RUNS + 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -15,6 +16,14 @@ from napari_unetpp.inference.openvino_packages import OPENVINO, require_openvino
 from napari_unetpp.network import UNetPlusPlus
 
 DEVICE_NAMES = ("auto", "cuda", "mps", "cpu", OPENVINO)
+OUT_OF_MEMORY = (
+    "out of memory",  # GPU
+    "can't allocate memory",  # POSIX
+    "not enough memory",  # Windows
+    "STATUS_ALLOC_FAILED",  # of cuBLAS and cuDNN, as the next
+    "CUDNN_STATUS_NOT_INITIALIZED",
+)
+"""Words of torch by which it is told, on any device."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ def choose_device(wanted: str = "auto") -> Device:
         raise UserError(f"The device {wanted!r} is unknown: use one of {', '.join(DEVICE_NAMES)}.")
     if wanted == OPENVINO:
         return _openvino()
-    if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()):
+    if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available() and _has_kernels()):
         return _cuda()
     if wanted == "mps" or (wanted == "auto" and torch.backends.mps.is_available()):
         return _mps()
@@ -95,8 +104,10 @@ def channels_last(network: UNetPlusPlus) -> UNetPlusPlus:
     return network
 
 
-def memory_format(dims: int) -> torch.memory_format:
-    """Channels last for 2D or 3D tensors."""
+def memory_format(dims: int, kind: str = "cpu") -> torch.memory_format:
+    """Channels last for 2D or 3D tensors, but on MPS."""
+    if kind == "mps":
+        return torch.contiguous_format
     return torch.channels_last if dims == 2 else torch.channels_last_3d
 
 
@@ -108,15 +119,14 @@ def training_format(device: Device, dims: int) -> torch.memory_format:
     step 1.4 to 1.8 times slower; see `benchmarks learning`.
     """
     plain = device.dtype == torch.float32 and dims == 2
-    return torch.contiguous_format if plain else memory_format(dims)
+    return torch.contiguous_format if plain else memory_format(dims, device.kind)
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Whether memory ran out, on any device: of torch on a CPU the words are all that tells."""
     if isinstance(error, MemoryError):
         return True
-    signs = ("out of memory", "can't allocate memory", "not enough memory")  # GPU, POSIX, Windows
-    return any(sign in str(error) for sign in signs)
+    return any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def release_memory(device: Device) -> None:
@@ -151,9 +161,28 @@ def _cuda() -> Device:
             "install a torch with CUDA from pytorch.org."
         )
     gpu = torch.cuda.get_device_name()
+    if not _has_kernels():
+        raise UserError(
+            f"CUDA can't be used: torch {torch.__version__} has no code for {gpu}. Choose auto or "
+            "cpu, or install a torch for older GPUs from pytorch.org."
+        )
     if torch.cuda.get_device_capability() >= (8, 0):  # Ampere, the first with bf16 in hardware
         return Device("cuda", torch.bfloat16, f"{gpu}, bf16", f"{gpu} is there and has bf16.")
     return Device("cuda", torch.float32, f"{gpu}, fp32", f"{gpu} is there; it has no bf16.")
+
+
+def _has_kernels() -> bool:
+    """Whether torch was built for the GPU that is there: builds leave old ones out."""
+    known = torch.cuda.get_arch_list()
+    if torch.version.hip or not known:  # AMD's have other names
+        return True
+    here = torch.cuda.get_device_capability()
+    for kind, major, minor in re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(known)):
+        there = int(major), int(minor)
+        # Machine code is for one generation; what is compiled when it is loaded for later ones.
+        if there <= here and (kind == "compute" or there[0] == here[0]):
+            return True
+    return False
 
 
 def _mps() -> Device:
@@ -177,7 +206,10 @@ def _cpu(reason: str) -> Device:
 def _no_gpu() -> str:
     if torch.version.cuda is None:
         return "because this torch was built without CUDA, and there is no Apple GPU"
-    return "because no NVIDIA or Apple GPU was found"
+    if torch.cuda.is_available():
+        return f"because torch {torch.__version__} has no code for {torch.cuda.get_device_name()}"
+    driver = f"a driver for CUDA {torch.version.cuda}"
+    return f"because no Apple GPU was found, and no NVIDIA GPU with {driver}"
 
 
 @cache

@@ -36,7 +36,7 @@ def probabilities(
     with torch.inference_mode():
         batch = torch.from_numpy(np.ascontiguousarray(tile))[None]
         batch = batch.to(device.kind, device.dtype)
-        batch = batch.to(memory_format=memory_format(network.dims))
+        batch = batch.to(memory_format=memory_format(network.dims, device.kind))
         heads = network.heads(batch, depth)
     while True:
         with torch.inference_mode():  # it must not stay on while the caller has control

@@ -90,7 +90,8 @@ def _masks(network: UNetPlusPlus, image: NDArray[np.float32], device: Device) ->
     found = np.empty((len(network.supervised), network.classes, *image.shape[1:]), bool)
     for place in _windows(image.shape[1:]):
         window = torch.from_numpy(image[(None, slice(None), *place)])
-        window = window.to(device.kind, device.dtype, memory_format=memory_format(network.dims))
+        layout = memory_format(network.dims, device.kind)
+        window = window.to(device.kind, device.dtype, memory_format=layout)
         with torch.inference_mode():
             for number, logits in enumerate(network.heads(window)):
                 found[number][(..., *place)] = (logits[0] > 0).cpu().numpy()
