@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from napari_unetpp.errors import UserError
+
+WAITS = (0.1, 0.3, 0.6, 1.0) if os.name == "nt" else ()
+"""Seconds. On Windows virus scanners and the like open each new file for a moment."""
 
 
 @contextmanager
@@ -37,7 +42,7 @@ def replacing(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _claim(temporary, path) if new else temporary.replace(path)
+            _claim(temporary, path) if new else _patiently(partial(temporary.replace, path))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -68,8 +73,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             if path.exists():  # a folder can't take the place of one that isn't empty
-                path.rename(old)
-            temporary.rename(path)
+                _patiently(partial(path.rename, old))
+            _patiently(partial(temporary.rename, path))
         except BaseException:
             if old.exists():
                 old.rename(path)
@@ -98,6 +103,18 @@ def write_atomically(path: Path, content: bytes, *, new: bool = False) -> None:
     """
     with replacing(path, new=new) as file:
         file.write(content)
+
+
+def _patiently(move: Callable[[], object]) -> None:
+    """Do it once more, a moment later, where another program holds a file."""
+    for seconds in WAITS:
+        try:
+            move()
+        except PermissionError:
+            time.sleep(seconds)
+        else:
+            return
+    move()
 
 
 def _claim(temporary: Path, path: Path) -> None:

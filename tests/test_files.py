@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from napari_unetpp import atomic
 from napari_unetpp.atomic import replacing
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import (
@@ -406,6 +407,32 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
 
     assert [p.name for p in tmp_path.iterdir()] == ["masks.tif"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("times", [2, 9])
+def test_a_file_that_another_program_holds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """As virus scanners do on Windows, for a moment."""
+    held, original = [None] * times, Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if held:
+            held.pop()
+            raise PermissionError(13, "Access is denied")
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(atomic, "WAITS", (0, 0, 0))
+    path = tmp_path / "masks.tif"
+    path.write_text("old")
+    if times > 3:
+        with pytest.raises(UserError, match="Access is denied"):
+            atomic.write_atomically(path, b"new")
+    else:
+        atomic.write_atomically(path, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["masks.tif"]
+    assert path.read_text() == ("old" if times > 3 else "new")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")

@@ -142,3 +142,19 @@ def test_files_that_vanish_while_they_are_counted_are_no_problem(monkeypatch, fo
 
     monkeypatch.setattr(room.os, "scandir", late)
     assert room.used_bytes() == 2
+
+
+def test_stores_of_another_user_are_no_problem(monkeypatch, folder):
+    ours, theirs = (folder / f"{room.prefix_of(os.getpid())}{end}" for end in "ab")
+    for store in (ours, theirs):
+        store.mkdir(parents=True)
+        (store / "0").write_bytes(b"12")
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path) == str(theirs):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(room.os, "scandir", closed)
+    assert room.used_bytes() == 2

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,6 +182,16 @@ def test_the_seed_decides():
     runs = [fit(dataclasses.replace(TINY, steps=2, seed=seed)) for seed in (1, 1, 2)]
     losses = [[event.loss for event in run.run()] for run in runs]
     assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="it can't be seen here")
+def test_a_training_that_goes_on_does_not_hold_its_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    list(fit(checkpoint=path).run())
+    going_on = fit(checkpoint=path)  # Windows could neither replace nor remove it
+    assert path.exists()
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    del going_on
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):

@@ -190,12 +190,15 @@ def _stores() -> list[Path]:
     return list(cache_folder().glob("results-*-*-*")) if cache_folder().is_dir() else []
 
 
+NOT_OURS = FileNotFoundError, NotADirectoryError, PermissionError
+
+
 def _bytes_in(folder: str | Path) -> int:
-    """Of all files that are there; others may come and go meanwhile."""
+    """Of all files that are there; others may come and go meanwhile, or be another user's."""
     total = 0
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+    with suppress(*NOT_OURS), os.scandir(folder) as entries:
         for entry in entries:
-            with suppress(FileNotFoundError):
+            with suppress(*NOT_OURS):
                 is_folder = entry.is_dir(follow_symlinks=False)
                 total += _bytes_in(entry.path) if is_folder else entry.stat().st_size
     return total

@@ -45,7 +45,8 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="pt") as file:
             progress = json.loads((file.metadata() or {})[KEY])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copies, as the optimizer would keep the file mapped: Windows couldn't replace it.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
         for name, module in modules.items():
             module.load_state_dict(_under(tensors, name))
         state: dict[int, dict[str, Tensor]] = {}
