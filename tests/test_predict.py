@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from hypothesis import strategies as st
 from napari_unetpp.errors import UserError
 from napari_unetpp.files import read_image, sample_path
 from napari_unetpp.inference import memory
-from napari_unetpp.inference.devices import Device, choose_device, is_out_of_memory, prepared
+from napari_unetpp.inference.devices import (
+    Device,
+    alone_on,
+    choose_device,
+    is_out_of_memory,
+    prepared,
+)
 from napari_unetpp.inference.heads import Heads, disagreement_of, mask_of
 from napari_unetpp.inference.normalise import find_limits, normalise
 from napari_unetpp.inference.options import SMALLEST_TILE
@@ -418,6 +425,22 @@ def test_a_gpu_that_torch_was_not_built_for_is_left_alone(monkeypatch, gpu, buil
         assert "has no code for GeForce" in device.reason
         with pytest.raises(UserError, match=r"has no code for GeForce\. Choose auto or cpu"):
             choose_device("cuda")
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("mps", True), ("cuda", False), ("cpu", False)])
+def test_on_an_apple_gpu_one_thread_computes_at_a_time(kind, waits):
+    came = threading.Event()
+
+    def compute():
+        with alone_on(kind):
+            came.set()
+
+    thread = threading.Thread(target=compute)
+    with alone_on(kind):
+        thread.start()
+        assert came.wait(0.2) != waits
+    thread.join()
+    assert came.is_set()
 
 
 @pytest.mark.parametrize("wanted", ["cuda", "mps"])

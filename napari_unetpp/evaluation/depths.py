@@ -15,6 +15,7 @@ from napari_unetpp.evaluation.scores import Cost
 from napari_unetpp.evaluation.steps import Steps, result_of
 from napari_unetpp.inference.devices import (
     Device,
+    alone_on,
     choose_device,
     memory_format,
     prepared,
@@ -181,7 +182,8 @@ def _one_run(network: UNetPlusPlus, batch: torch.Tensor, depth: int) -> Iterator
     passed = 0.0
     while True:
         started = time.perf_counter()
-        with torch.inference_mode():  # it must not stay on while the caller has control
+        # Neither must stay on while the caller has control.
+        with alone_on(batch.device.type), torch.inference_mode():
             logits = next(heads, None)
             if logits is None:
                 return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import platform
 import re
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -24,6 +26,7 @@ OUT_OF_MEMORY = (
     "CUDNN_STATUS_NOT_INITIALIZED",
 )
 """Words of torch by which it is told, on any device."""
+_ALONE = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -129,12 +132,21 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     return any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
+def alone_on(kind: str) -> AbstractContextManager[object]:
+    """Of the threads that compute on a device one at a time, where two end the process.
+
+    That is on MPS (torch's issue 197805).
+    """
+    return _ALONE if kind == "mps" else nullcontext()
+
+
 def release_memory(device: Device) -> None:
     """Give the memory that torch holds in reserve back to the device."""
     if device.kind == "cuda":
         torch.cuda.empty_cache()
     elif device.kind == "mps":
-        torch.mps.empty_cache()
+        with alone_on("mps"):
+            torch.mps.empty_cache()
     elif tune_allocator():
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_unetpp.inference.devices import Device, memory_format
+from napari_unetpp.inference.devices import Device, alone_on, memory_format
 from napari_unetpp.inference.ready import Network
 
 
@@ -33,13 +33,14 @@ def probabilities(
     array of float32
         0 to 1; ``(class, *spatial)``.
     """
-    with torch.inference_mode():
+    with alone_on(device.kind), torch.inference_mode():
         batch = torch.from_numpy(np.ascontiguousarray(tile))[None]
         batch = batch.to(device.kind, device.dtype)
         batch = batch.to(memory_format=memory_format(network.dims, device.kind))
         heads = network.heads(batch, depth)
     while True:
-        with torch.inference_mode():  # it must not stay on while the caller has control
+        # Neither must stay on while the caller has control.
+        with alone_on(device.kind), torch.inference_mode():
             logits = next(heads, None)
             if logits is None:
                 return
