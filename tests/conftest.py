@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -78,8 +79,9 @@ def _no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.node.get_closest_marker("gpu") is None:
         import torch
 
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        for gpu in (torch.cuda, torch.backends.mps):
+            none = wraps(gpu.is_available)(lambda: False)  # torch's compiler looks at what it wraps
+            monkeypatch.setattr(gpu, "is_available", none)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for other processes
 
 
