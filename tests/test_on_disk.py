@@ -6,6 +6,7 @@ import gc
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,7 +84,7 @@ def test_what_cannot_be_written_is_not_lost(folder, monkeypatch):
         def full(**_):
             raise OSError(28, "No space left on device")
 
-        patch.setattr(on_disk.zarr, "create_array", full)
+        patch.setattr(zarr, "create_array", full)
         with pytest.raises(OSError, match="No space"):
             array[10:, :10] = 8
     assert (array[:10, :10] == 7).all()

@@ -45,6 +45,16 @@ def test_torch_comes_later(module):
     python(f"import sys, {module}; assert 'torch' not in sys.modules, 'torch is loaded'")
 
 
+def test_the_dock_is_opened_before_what_takes_long_is_imported():
+    """Which would hold up the window; a thread imports it then."""
+    slow = "torch", "zarr", "scipy.optimize", "pyqtgraph"
+    python(
+        "import sys, napari, napari.viewer\nbefore = set(sys.modules)\n"
+        "import napari_unetpp.widgets\n"
+        f"slow = {set(slow)} & (set(sys.modules) - before)\nassert not slow, slow"
+    )
+
+
 def test_compute_needs_no_qt_and_no_napari():
     names = [name for package in COMPUTE for name in modules_of(package)]
     assert len(names) > 20

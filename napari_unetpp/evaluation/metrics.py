@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment
 
 
 @dataclass(frozen=True)
@@ -119,4 +118,6 @@ def _matching(rows: NDArray[Any], columns: NDArray[Any]) -> int:
     column_ids, columns = np.unique(columns, return_inverse=True)
     cost = np.zeros((row_ids.size, column_ids.size))
     cost[rows, columns] = -1
+    from scipy.optimize import linear_sum_assignment  # here, as the dock is opened without it
+
     return int(-cost[linear_sum_assignment(cost)].sum())

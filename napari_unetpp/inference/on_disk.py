@@ -17,7 +17,6 @@ from typing import Any
 from weakref import WeakSet, finalize
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 KEPT_CHUNKS = 32
@@ -151,6 +150,8 @@ class DiskArray:
 
     def _write(self, number: Number) -> None:
         if self._store is None:
+            import zarr  # here, as it takes a third of a second, and the dock is opened without it
+
             self._store = zarr.create_array(
                 store=self.folder / "values",
                 shape=self.shape,

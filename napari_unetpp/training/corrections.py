@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import ndimage
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.training.labels import LabelKind, read_labels
@@ -177,6 +176,8 @@ def correct(
     if kind == "scribbles":
         trust = "scribbles"
     elif trust == "margin":
+        from scipy import ndimage  # here, as the dock is opened without it
+
         distance = ndimage.distance_transform_edt(~wrong) if wrong.any() else np.inf
         known = np.broadcast_to(distance <= margin, known.shape).copy()
     source = source.model_copy(update={"trust": trust})

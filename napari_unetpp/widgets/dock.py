@@ -62,7 +62,8 @@ class SegmentDock(QScrollArea):
         self._open = True
         self._lay_out()
         self._connect()
-        self._warm_up()
+        keep_triton_out()  # before torch is imported
+        QTimer.singleShot(0, self._warm_up)  # which would slow down what is left to be made
 
     @property
     def running(self) -> bool:
@@ -139,7 +140,6 @@ class SegmentDock(QScrollArea):
             self.segment_panel.disconnect_layers()
 
     def _warm_up(self) -> None:
-        keep_triton_out()  # before torch is imported
         box = self.segment_panel.model_box
         if box.name:
             warm_up(box.store.path(box.name))

@@ -13,6 +13,8 @@ SLOW = (
     "pandas",  # this and the next are what napari imports for its first labels layer
     "skimage.color.colorconv",
     "pyqtgraph",  # the learning curve
+    "scipy.optimize",  # for the scores of instances
+    "zarr",  # for results on the disk
 )
 
 
