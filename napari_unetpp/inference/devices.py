@@ -91,9 +91,9 @@ def prepared(network: UNetPlusPlus, device: Device) -> UNetPlusPlus:
     """A copy of a network made fast for inference on a device.
 
     Batch norms are folded into the convolutions, weights take the device's precision, and the
-    memory is laid out channels last: with the allocator's setting 2.5 (L4) to 4.6 times (L1) the
-    speed of the plain network on a CPU in fp32, and 1.9 to 2.0 times that in bf16, as measured by
-    `benchmarks/`.
+    memory is laid out channels last: with the allocator's setting 1.4 (L4) to 2.2 times (L1) the
+    speed of the plain network on a CPU in fp32, on another machine 2.5 to 4.6 times, and 1.9 to 2.0
+    times that in bf16, as measured by `benchmarks/`.
     """
     fast = network.folded().requires_grad_(False)
     fast = fast.to(device=device.kind, dtype=device.dtype)
