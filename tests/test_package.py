@@ -47,7 +47,7 @@ def test_torch_comes_later(module):
 
 def test_the_dock_is_opened_before_what_takes_long_is_imported():
     """Which would hold up the window; a thread imports it then."""
-    slow = "torch", "zarr", "scipy.optimize", "pyqtgraph"
+    slow = "torch", "zarr", "scipy.optimize", "scipy.ndimage", "pyqtgraph"
     python(
         "import sys, napari, napari.viewer\nbefore = set(sys.modules)\n"
         "import napari_unetpp.widgets\n"

@@ -112,12 +112,12 @@ def _ranks(labels: NDArray[Any]) -> NDArray[np.int64]:
 
 def _matching(rows: NDArray[Any], columns: NDArray[Any]) -> int:
     """The largest number of pairs that share no row and no column."""
+    from scipy.optimize import linear_sum_assignment  # here, as the dock is opened without it
+
     if rows.size == np.unique(rows).size == np.unique(columns).size:
         return int(rows.size)  # always so above a threshold of 0.5
     row_ids, rows = np.unique(rows, return_inverse=True)
     column_ids, columns = np.unique(columns, return_inverse=True)
     cost = np.zeros((row_ids.size, column_ids.size))
     cost[rows, columns] = -1
-    from scipy.optimize import linear_sum_assignment  # here, as the dock is opened without it
-
     return int(-cost[linear_sum_assignment(cost)].sum())

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
 
 from napari_unetpp.errors import UserError
 from napari_unetpp.models.spec import Normalisation
@@ -194,6 +193,8 @@ def _tone(low: float, median: float, high: float) -> float:
 
 def _otsu_gamma(scaled: FloatArray, often: NDArray[np.intp] | None) -> float:
     """The power that brings Otsu's threshold to 0.5; planes without two classes get little."""
+    from skimage.filters import threshold_otsu  # here, as the dock is opened without it
+
     counts, edges = np.histogram(scaled, bins=256, range=(0, 1), weights=often)
     centres = (edges[:-1] + edges[1:]) / 2
     threshold = threshold_otsu(hist=(counts, centres))  # type: ignore[no-untyped-call]

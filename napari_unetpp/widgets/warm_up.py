@@ -12,6 +12,7 @@ SLOW = (
     "napari_unetpp.inference.predict",  # torch
     "pandas",  # this and the next are what napari imports for its first labels layer
     "skimage.color.colorconv",
+    "skimage.filters.thresholding",  # for the intensities
     "pyqtgraph",  # the learning curve
     "scipy.optimize",  # for the scores of instances
     "zarr",  # for results on the disk
